@@ -41,12 +41,24 @@ class Rate(Enum):
     REPORT = "report"
 
 
+class Body(Enum):
+    """How the body of a request is read. GET requests have none."""
+
+    JSON = "json"
+    """A JSON object; an empty body counts as an empty object."""
+    BYTES = "bytes"
+    """As it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[CallT]):
     """What the dispatcher knows of an endpoint.
 
-    `path` names its parameters in braces as the specification does. `locked_allowed` and
-    `suspended_allowed` say whether locked or suspended users may still call it.
+    `path` names its parameters in braces as the specification does; `aliases` are further paths
+    that reach the same handler (legacy and unstable names, or the form without an optional last
+    parameter). `locked_allowed` and `suspended_allowed` say whether locked or suspended users may
+    still call it. A call of a `long_poll` endpoint is cancelled when its client goes away and when
+    the server stops; every other call runs to its end.
     """
 
     method: str
@@ -57,6 +69,9 @@ class Endpoint(Generic[CallT]):
     max_body_bytes: int
     locked_allowed: bool
     suspended_allowed: bool
+    aliases: tuple[str, ...] = ()
+    body: Body = Body.JSON
+    long_poll: bool = False
 
 
 def endpoint(
@@ -68,12 +83,25 @@ def endpoint(
     max_body_bytes: int = 65_536 * 2,
     locked_allowed: bool = False,
     suspended_allowed: bool = True,
+    aliases: tuple[str, ...] = (),
+    body: Body = Body.JSON,
+    long_poll: bool = False,
 ) -> Callable[[Callable[[CallT], Awaitable[Any]]], Endpoint[CallT]]:
-    """Declare the endpoint that the decorated handler serves; the name then stands for the record."""
+    """Declare the endpoint that the decorated handler serves; its name then stands for the record."""
 
     def declare(handler: Callable[[CallT], Awaitable[Any]]) -> Endpoint[CallT]:
         return Endpoint(
-            method, path, access, rate, handler, max_body_bytes, locked_allowed, suspended_allowed
+            method=method,
+            path=path,
+            access=access,
+            rate=rate,
+            handler=handler,
+            max_body_bytes=max_body_bytes,
+            locked_allowed=locked_allowed,
+            suspended_allowed=suspended_allowed,
+            aliases=aliases,
+            body=body,
+            long_poll=long_poll,
         )
 
     return declare

@@ -1,0 +1,26 @@
+"""What a handler may answer when a JSON object with status 200 is not the answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer with a status, headers or a content type of its own.
+
+    A handler that answers 200 with JSON returns the mapping or sequence itself, or the JSON as
+    bytes where it has been encoded already. `body` follows the same rule. A header given here
+    replaces the one of the same name that every response has.
+    """
+
+    status: int = 200
+    body: Mapping[str, Any] | Sequence[Any] | bytes = b""
+    headers: Mapping[str, str] | None = None
+    content_type: str = JSON_TYPE
+
+
+Answer = Mapping[str, Any] | Sequence[Any] | bytes | Response
+"""What handlers return."""
