@@ -87,7 +87,8 @@ CREATE TABLE account_data (
     content         bytea NOT NULL,
     PRIMARY KEY (user_nid, room_nid, type)
 );
-CREATE INDEX account_data_stream ON account_data (user_nid, stream_position);
+CREATE INDEX account_data_user_stream ON account_data (user_nid, stream_position);
+CREATE INDEX account_data_stream ON account_data (stream_position);
 
 CREATE TABLE filters (
     user_nid  integer NOT NULL REFERENCES users,
@@ -124,7 +125,8 @@ CREATE TABLE receipts (
     event_id        text NOT NULL,
     PRIMARY KEY (room_nid, user_nid, receipt_type, thread_id)
 );
-CREATE INDEX receipts_stream ON receipts (room_nid, stream_position);
+CREATE INDEX receipts_room_stream ON receipts (room_nid, stream_position);
+CREATE INDEX receipts_stream ON receipts (stream_position);
 
 -- Unread counts up to a position: a checkpoint from which they are counted on when asked for.
 CREATE TABLE unread_counts (

@@ -1,0 +1,137 @@
+"""What a commit tells the readers: one small record for each change, in the order of the stream.
+
+Every kind can be read back from the database by position (`storage/feed.py`), so that a process
+hears of what another one wrote, and a sync with an old token is answered like one with a new.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Membership(IntEnum):
+    """Memberships as the database numbers them."""
+
+    JOIN = 1
+    INVITE = 2
+    KNOCK = 3
+    LEAVE = 4
+    BAN = 5
+
+    @property
+    def word(self) -> str:
+        """The specification's word for it."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> "Membership":
+        """The number of the specification's word; raises KeyError for any other."""
+        return cls[word.upper()]
+
+
+class Standing(IntEnum):
+    """Where an event stands in its room."""
+
+    ACCEPTED = 0
+    SOFT_FAILED = 1
+    REJECTED = 2
+    OUTLIER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as its row has it. `json` is the signed PDU in canonical form.
+
+    `position` is None for outliers and rejected events, negative for backfilled history.
+    `state_key` is None for all but state events. `snapshot_nid` is the state after the event.
+    """
+
+    event_nid: int
+    position: int | None
+    depth: int
+    room_nid: int
+    sender_nid: int
+    place_nid: int | None
+    snapshot_nid: int | None
+    replaces_nid: int | None
+    redacted_by: int | None
+    standing: int
+    origin_server_ts: int
+    event_id: str
+    sender: str
+    type: str
+    state_key: str | None
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEcho:
+    """The transaction ID that the sending device is shown with its own event."""
+
+    device_nid: int
+    txn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventAdded:
+    """An event took its place in a room's timeline.
+
+    `member_nid` and `membership` are set for an event that changed somebody's membership;
+    `is_local_member` says whether that user is one of ours.
+    """
+
+    position: int
+    event: StoredEvent
+    echo: TransactionEcho | None
+    member_nid: int | None
+    membership: Membership | None
+    is_local_member: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InviteChanged:
+    """A user of ours was invited to, knocked on or left a room without an event in a timeline here."""
+
+    position: int
+    room_nid: int
+    user_nid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptMoved:
+    """A user's receipt in a room moved to `event_id`; `thread_id` is empty for an unthreaded one."""
+
+    position: int
+    room_nid: int
+    user_nid: int
+    user_id: str
+    receipt_type: str
+    thread_id: str
+    event_id: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDataSet:
+    """A user's account data changed; `room_nid` is 0 for the account itself; `content` is JSON."""
+
+    position: int
+    user_nid: int
+    room_nid: int
+    type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceSet:
+    """Somebody's presence changed."""
+
+    position: int
+    user_nid: int
+    user_id: str
+    presence: str
+    status_msg: str | None
+    last_active_ts: int
+    currently_active: bool
+
+
+Change = EventAdded | InviteChanged | ReceiptMoved | AccountDataSet | PresenceSet

@@ -1,0 +1,150 @@
+"""The way to PostgreSQL: a four-method protocol, a pool that survives restarts, transactions.
+
+`Database` is what storage functions take: the pool itself for a single read, or the connection
+of a transaction whose holder decides what is atomic.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import asyncpg
+
+from federation.protocol.errors import MatrixError
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+LOST_CONNECTION = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    ConnectionError,
+    OSError,
+)
+"""What asyncpg raises when the server behind a connection is gone or not there yet."""
+
+PATIENCE_S = 30.0
+"""How long a read waits for a PostgreSQL that restarts."""
+
+
+class DatabaseUnavailable(MatrixError):
+    """PostgreSQL cannot be reached; nothing that was asked for is known to have happened."""
+
+    status: ClassVar[int] = 503
+
+    def __init__(self) -> None:
+        super().__init__("The database is not reachable just now; try again")
+
+
+class Database(Protocol):
+    """What runs queries: a pool or the connection of a transaction."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """All rows."""
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        """The first row, or None."""
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """No rows; PostgreSQL's status line."""
+
+
+class Pool:
+    """Connections for reading, and for transactions of their own.
+
+    Single queries wait out a restart of PostgreSQL and are then run again, so they must be safe
+    to repeat: reads, or writes that end the same when done twice.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """All rows."""
+        return await self._patiently(lambda: self._pool.fetch(query, *args))
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        """The first row, or None."""
+        return await self._patiently(lambda: self._pool.fetchrow(query, *args))
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+        return await self._patiently(lambda: self._pool.fetchval(query, *args))
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """No rows; PostgreSQL's status line."""
+        return await self._patiently(lambda: self._pool.execute(query, *args))
+
+    async def executemany(self, query: str, args: Sequence[Row]) -> None:
+        """The query once for each row of arguments, all or none."""
+        await self._patiently(lambda: self._pool.executemany(query, args))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Database]:
+        """A connection inside a transaction: committed on leaving, rolled back on an exception.
+
+        Raises `DatabaseUnavailable` when the connection is lost; whether the transaction was
+        committed is then unknown only if it was lost during the commit.
+        """
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+        except LOST_CONNECTION as error:
+            raise DatabaseUnavailable from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def _patiently(self, query: Callable[[], Awaitable[T]]) -> T:
+        give_up_at: float | None = None
+        delay = 0.02
+        while True:
+            try:
+                return await query()
+            except LOST_CONNECTION as error:
+                now = asyncio.get_running_loop().time()
+                give_up_at = give_up_at or now + PATIENCE_S
+                if now + delay > give_up_at:
+                    raise DatabaseUnavailable from error
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 1.0)
+
+
+async def connect(dsn: str) -> asyncpg.Connection:
+    """One connection with the session settings that all of ours have."""
+    return await asyncpg.connect(dsn, server_settings=SESSION, statement_cache_size=200)
+
+
+async def open_pool(dsn: str, size: int) -> Pool:
+    """A pool of at most `size` connections, opened as they are needed."""
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        max_inactive_connection_lifetime=60,
+        statement_cache_size=200,
+        server_settings=SESSION,
+        reset=_keep_session,
+    )
+    return Pool(pool)
+
+
+SESSION = {
+    "application_name": "hearth",
+    "timezone": "UTC",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """Reset nothing when a connection goes back: we leave no session state, and it costs a trip."""
