@@ -135,5 +135,7 @@ def stage(binaries: Binaries, cache_dir: Path) -> Binaries:
             shutil.copytree(root / part, partial / part, symlinks=True)
         if binaries.library_dir is not None:
             shutil.copytree(binaries.library_dir, partial / "libs")
+        for made in (cache_dir, partial, partial / "bin", partial / "lib"):
+            made.chmod(0o755)  # whatever the umask is
         partial.rename(target)
     return Binaries(target / "bin", binaries.major, target / "libs")

@@ -1,0 +1,524 @@
+"""The private PostgreSQL cluster that a server keeps in its data directory.
+
+Below `<data_dir>/postgres` lie `data` (PostgreSQL's own directory), `postgres.log` and two lock
+files. Every server that uses the cluster holds `users.lock` shared: the last one to leave stops
+it, whoever started it, and a server that was killed leaves its hold by dying. `start.lock` is
+held while one of them looks, initialises and starts.
+
+PostgreSQL refuses to run as root. A server started as root runs it as an unprivileged user,
+which owns `data` and may be unable to pass the directories above (mode 0700 on /root, or on a
+temporary directory). PostgreSQL is therefore given its directory as an open descriptor,
+`/proc/self/fd/N`, which every process that it forks inherits.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import pwd
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from storage.cluster_conf import HBA, ClusterSettings, render
+from storage.postgres_binaries import Binaries, BinariesNotFound, find_binaries, stage
+
+__all__ = ["Cluster", "ClusterError", "ClusterSettings"]
+
+logger = logging.getLogger(__name__)
+
+ROLE = "hearth"
+UNPRIVILEGED = ("hearth", "postgres", "nobody")
+STAGE_DIR = Path("/var/cache/hearth")
+# sun_path holds 108 bytes on Linux and 104 elsewhere, PostgreSQL's ".s.PGSQL.5432" included.
+LONGEST_SOCKET_DIR = 104 - len("/.s.PGSQL.5432") - 1
+LOG_KEPT_BYTES = 1 << 20
+STOP_SECONDS = 60
+RESTART_PAUSE_SECONDS = 1.0
+
+
+class ClusterError(Exception):
+    """The private cluster cannot run; the message is a sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user that PostgreSQL runs as."""
+
+    uid: int
+    gid: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """A running postmaster, as its pid file tells."""
+
+    pid: int
+    socket_dir: str
+    is_ready: bool
+
+
+class Cluster:
+    """One private cluster; several servers may share it."""
+
+    def __init__(self, data_dir: Path, settings: ClusterSettings) -> None:
+        self._directory = data_dir.resolve() / "postgres"
+        self._pgdata = self._directory / "data"
+        self._settings = settings
+        self._users_lock: IO[bytes] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._postmaster: Postmaster | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The libpq URL of the server's database."""
+        if self._postmaster is None:
+            raise ClusterError("The private PostgreSQL is not running.")
+        return f"postgresql://{ROLE}@/{ROLE}?host={self._postmaster.socket_dir}"
+
+    @property
+    def log_path(self) -> Path:
+        """The file that PostgreSQL writes its complaints to."""
+        return self._directory / "postgres.log"
+
+    async def start(self) -> None:
+        """Start the cluster, or join it where it runs; make it on the first start.
+
+        Raises `ClusterError`.
+        """
+        await asyncio.to_thread(self._start)
+
+    async def stop(self) -> None:
+        """Leave the cluster, and stop it unless another server still uses it."""
+        await asyncio.to_thread(self._stop)
+
+    async def watch(self) -> None:
+        """Start PostgreSQL again whenever it has died; until cancelled or `stop`."""
+        while (postmaster := self._postmaster) is not None:
+            await _exit_of(postmaster.pid)
+            if self._postmaster is None:
+                return
+            logger.error("PostgreSQL (pid %d) is gone; starting it again", postmaster.pid)
+            try:
+                await self.start()
+            except ClusterError as error:
+                logger.error("PostgreSQL does not start: %s", error)
+                await asyncio.sleep(RESTART_PAUSE_SECONDS)
+
+    def psql_command(self) -> list[str]:
+        """The command that opens an interactive session, as arguments of `env`."""
+        binaries = self._binaries()
+        psql = binaries.program("psql")
+        if not Path(psql).exists():
+            psql = "psql"
+        libraries = [f"LD_LIBRARY_PATH={binaries.library_dir}"] if binaries.library_dir else []
+        return ["env", *libraries, psql, self.dsn]
+
+    def find_running(self) -> bool:
+        """Whether the cluster runs now; if so, `dsn` tells where, without joining it."""
+        self._postmaster = self._read_pid_file()
+        return self._postmaster is not None
+
+    # -- starting ---------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if self._users_lock is None:
+            self._users_lock = _locked_file(self._directory / "users.lock", fcntl.LOCK_SH)
+        with _locked_file(self._directory / "start.lock", fcntl.LOCK_EX):
+            try:
+                if (postmaster := self._read_pid_file()) is None:
+                    self._launch()
+                elif not postmaster.is_ready:
+                    logger.info("waiting for the PostgreSQL that is starting already")
+                self._postmaster = self._wait_until_ready()
+            except BinariesNotFound as error:
+                raise ClusterError(str(error)) from error
+
+    def _launch(self) -> None:
+        account = self._account()
+        binaries = _reachable(self._binaries(), account)
+        self._clear_stale_pid_file()
+        if not (self._pgdata / "PG_VERSION").exists():
+            self._initialise(binaries, account)
+        conf = render(self._settings, binaries.major, self._socket_dir(account))
+        self._write_owned("postgresql.conf", conf, account)
+        self._write_owned("pg_hba.conf", HBA, account)
+        self._rotate_log()
+        title = f"cluster_name={self._identity()}"
+        with (
+            self._pgdata_as_argument(account) as (pgdata, pass_fds),
+            self.log_path.open("ab") as log,
+        ):
+            self._child = subprocess.Popen(  # noqa: S603 - our own arguments
+                [binaries.program("postgres"), "-D", pgdata, "-c", title],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=binaries.environment(),
+                pass_fds=pass_fds,
+                start_new_session=True,
+                **_as_user(account),
+            )
+
+    def _initialise(self, binaries: Binaries, account: Account) -> None:
+        """Make the cluster with its role and its database."""
+        if self._pgdata.exists() and any(self._pgdata.iterdir()):
+            raise ClusterError(
+                f"{self._pgdata} holds files but no database (an initialisation was interrupted?);"
+                " move it away and start again."
+            )
+        self._pgdata.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self._pgdata, account.uid, account.gid)
+        arguments = ["--username", ROLE, "--auth=trust", "--encoding=UTF8", "--wal-segsize=1"]
+        arguments += ["--data-checksums", *_locale_arguments(binaries.major)]
+        if not self._settings.durable:
+            arguments.append("--no-sync")
+        try:
+            self._run(binaries, account, "initdb", arguments)
+            # The database that initdb makes anyway gets our name: a second one costs 7 MB.
+            rename = f"ALTER DATABASE postgres RENAME TO {ROLE};\n"
+            self._run(binaries, account, "postgres", ["--single"], ["template1"], rename)
+        except ClusterError:
+            _remove_contents(self._pgdata)
+            raise
+
+    def _run(
+        self,
+        binaries: Binaries,
+        account: Account,
+        program: str,
+        before: list[str],
+        after: list[str] | None = None,
+        text: str = "",
+    ) -> None:
+        with self._pgdata_as_argument(account) as (pgdata, pass_fds):
+            done = subprocess.run(  # noqa: S603 - our own arguments
+                [binaries.program(program), *before, "-D", pgdata, *(after or [])],
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd="/",
+                env=binaries.environment(),
+                pass_fds=pass_fds,
+                **_as_user(account),
+            )
+        if done.returncode != 0:
+            said = " ".join(done.stderr.split()) or f"it ended with status {done.returncode}"
+            raise ClusterError(f"{binaries.program(program)} failed: {said}")
+
+    def _wait_until_ready(self) -> Postmaster:
+        """Wait for a postmaster that accepts connections; recovery after a crash takes its time."""
+        said_at = time.monotonic()
+        while True:
+            postmaster = self._read_pid_file()
+            if postmaster is not None and postmaster.is_ready:
+                return postmaster
+            child_ended = self._child is None or self._child.poll() is not None
+            if postmaster is None and child_ended:
+                raise ClusterError(f"PostgreSQL did not start: {self._last_words()}")
+            if time.monotonic() - said_at > 10:
+                said_at = time.monotonic()
+                logger.info("PostgreSQL is still starting (recovering after a crash?)")
+            time.sleep(0.02)
+
+    def _last_words(self) -> str:
+        lines = self.log_path.read_text(errors="replace").splitlines()[-20:]
+        told = [line for line in lines if "FATAL" in line or "ERROR" in line] or lines
+        return f"{told[-1] if told else 'it said nothing'} (see {self.log_path})"
+
+    # -- what is there already --------------------------------------------------------------
+
+    def _read_pid_file(self) -> Postmaster | None:
+        """The postmaster that runs over this directory, if one does."""
+        try:
+            lines = (self._pgdata / "postmaster.pid").read_text().splitlines()
+            pid = int(lines[0])
+        except (FileNotFoundError, ValueError, IndexError):
+            return None
+        if not self._is_ours(pid):
+            return None
+        padded = [*lines, *[""] * 8]
+        return Postmaster(pid, padded[4], padded[7].strip() == "ready")
+
+    def _identity(self) -> str:
+        """A name for this cluster in the titles of its processes, whatever its path is."""
+        status = self._pgdata.stat()
+        return f"hearth_{status.st_dev:x}_{status.st_ino:x}"
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether process `pid` belongs to this cluster.
+
+        The command line is asked because anybody may read it: the working directory of another
+        user's process is closed even to root in most containers.
+        """
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return self._identity().encode() in title
+
+    def _clear_stale_pid_file(self) -> None:
+        """Remove the pid file of a dead postmaster whose number another process has now.
+
+        PostgreSQL would take that process for the postmaster and refuse to start; in a container
+        the same few numbers come again at each start. Its backends are waited for first: they
+        end when they see that the postmaster is gone.
+        """
+        pid_file = self._pgdata / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        until = time.monotonic() + STOP_SECONDS
+        while survivors := [pid for pid in _all_pids() if self._is_ours(pid)]:
+            if time.monotonic() > until:
+                raise ClusterError(
+                    f"PostgreSQL processes {survivors} of an earlier run do not end; stop them."
+                )
+            time.sleep(0.05)
+        pid_file.unlink(missing_ok=True)
+
+    def _binaries(self) -> Binaries:
+        try:
+            major = int((self._pgdata / "PG_VERSION").read_text())
+        except FileNotFoundError:
+            major = None
+        return find_binaries(self._settings.binaries, major)
+
+    # -- users, directories -----------------------------------------------------------------
+
+    def _account(self) -> Account:
+        """Who runs PostgreSQL: ourselves, or the owner of the data, or an unprivileged user."""
+        owner = self._pgdata.stat().st_uid if self._pgdata.exists() else None
+        if os.geteuid() != 0:
+            if owner is not None and owner != os.geteuid():
+                raise ClusterError(
+                    f"{self._pgdata} belongs to user {_user_name(owner)}; start hearth as that "
+                    "user or as root."
+                )
+            return Account(os.geteuid(), os.getegid(), _user_name(os.geteuid()))
+        if owner:
+            entry = _password_entry(owner)
+            return Account(entry.pw_uid, entry.pw_gid, entry.pw_name)
+        return _unprivileged_account(self._settings.run_as)
+
+    def _socket_dir(self, account: Account) -> Path:
+        """A short directory for the socket that only `account` (and root) can enter."""
+        preferred = self._directory / "socket"
+        if len(os.fsencode(preferred)) <= LONGEST_SOCKET_DIR and _can_reach(preferred, account):
+            chosen = preferred
+        else:
+            digest = hashlib.sha256(os.fsencode(self._pgdata)).hexdigest()[:12]
+            chosen = _runtime_dir() / f"hearth-{digest}"
+        with contextlib.suppress(FileExistsError):
+            chosen.mkdir(mode=0o700)
+            os.chown(chosen, account.uid, account.gid)
+        status = chosen.stat(follow_symlinks=False)
+        if status.st_uid != account.uid or status.st_mode & 0o777 != 0o700:
+            raise ClusterError(
+                f"{chosen} must belong to {account.name} with mode 0700, as the place of "
+                "PostgreSQL's socket; remove it and start again."
+            )
+        return chosen
+
+    @contextlib.contextmanager
+    def _pgdata_as_argument(self, account: Account) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The directory as PostgreSQL can open it, and the descriptors to pass on for that."""
+        if _can_reach(self._pgdata, account):
+            yield str(self._pgdata), ()
+            return
+        descriptor = os.open(self._pgdata, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{descriptor}", (descriptor,)
+        finally:
+            os.close(descriptor)
+
+    def _write_owned(self, name: str, text: str, account: Account) -> None:
+        path = self._pgdata / name
+        partial = path.with_suffix(".new")
+        partial.unlink(missing_ok=True)
+        # "x": the directory is another user's, who may have put a link there for root to follow.
+        with partial.open("x") as written:
+            os.fchown(written.fileno(), account.uid, account.gid)
+            os.fchmod(written.fileno(), 0o600)
+            written.write(text)
+        partial.replace(path)
+
+    def _rotate_log(self) -> None:
+        if self.log_path.exists() and self.log_path.stat().st_size > LOG_KEPT_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+
+    # -- stopping ---------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        users_lock, self._users_lock = self._users_lock, None
+        postmaster, self._postmaster = self._postmaster, None
+        if users_lock is None:
+            return
+        with users_lock:
+            try:
+                fcntl.flock(users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            if postmaster is not None:
+                self._shut_down(postmaster)
+
+    def _shut_down(self, postmaster: Postmaster) -> None:
+        """End the postmaster: fast (connections are cut, a checkpoint is written), or at once."""
+        for request in (signal.SIGINT, signal.SIGQUIT):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(postmaster.pid, request)
+            until = time.monotonic() + STOP_SECONDS
+            while time.monotonic() < until:
+                if self._child is not None:
+                    self._child.poll()
+                if not self._is_ours(postmaster.pid):
+                    self._remove_runtime_dir(postmaster)
+                    return
+                time.sleep(0.02)
+        raise ClusterError(f"PostgreSQL (pid {postmaster.pid}) does not stop.")
+
+    def _remove_runtime_dir(self, postmaster: Postmaster) -> None:
+        socket_dir = Path(postmaster.socket_dir)
+        if socket_dir.name.startswith("hearth-"):
+            with contextlib.suppress(OSError):
+                socket_dir.rmdir()
+
+
+# -- the machine ------------------------------------------------------------------------------
+
+
+async def _exit_of(pid: int) -> None:
+    """Wait until process `pid`, which need not be a child, has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _locked_file(path: Path, operation: int) -> IO[bytes]:
+    """The file, open and locked; closing it lets go."""
+    opened = path.open("ab")
+    try:
+        fcntl.flock(opened, operation)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _as_user(account: Account) -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+def _unprivileged_account(run_as: str) -> Account:
+    for name in [run_as] if run_as else UNPRIVILEGED:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid == 0:
+            raise ClusterError("database.run_as must not be root: PostgreSQL refuses that.")
+        return Account(entry.pw_uid, entry.pw_gid, name)
+    wanted = repr(run_as) if run_as else " or ".join(UNPRIVILEGED)
+    raise ClusterError(
+        f"PostgreSQL does not run as root, and there is no user {wanted}; make one with "
+        "`useradd --system hearth`."
+    )
+
+
+def _password_entry(uid: int) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        raise ClusterError(
+            f"The database belongs to user id {uid}, which has no entry in /etc/passwd; "
+            "PostgreSQL needs one."
+        ) from None
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _can_reach(path: Path, account: Account) -> bool:
+    """Whether `account` may pass every directory above `path`."""
+    return all(_may_pass(parent, account) for parent in path.resolve().parents)
+
+
+def _may_pass(directory: Path, account: Account) -> bool:
+    status = directory.stat()
+    if status.st_uid == account.uid:
+        return bool(status.st_mode & 0o100)
+    if status.st_gid == account.gid:
+        return bool(status.st_mode & 0o010)
+    return bool(status.st_mode & 0o001)
+
+
+def _reachable(binaries: Binaries, account: Account) -> Binaries:
+    """The installation itself, or a copy where `account` can run it."""
+    if os.geteuid() != 0 or _can_reach(binaries.bin_dir / "postgres", account):
+        return binaries
+    if binaries.library_dir is None:
+        raise ClusterError(
+            f"User {account.name}, which runs PostgreSQL, cannot reach {binaries.bin_dir}: a "
+            "directory above it is closed; open it or name another in database.binaries."
+        )
+    try:
+        STAGE_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return stage(binaries, STAGE_DIR)
+    except OSError as error:
+        raise ClusterError(
+            f"User {account.name} cannot reach {binaries.bin_dir}, and a copy in {STAGE_DIR} "
+            f"failed: {error}."
+        ) from error
+
+
+def _runtime_dir() -> Path:
+    """A short place for sockets."""
+    if os.geteuid() == 0 and Path("/run").is_dir():
+        return Path("/run")
+    own = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"))
+    return own if own.is_dir() and os.access(own, os.W_OK) else Path("/tmp")  # noqa: S108
+
+
+def _locale_arguments(major: int) -> list[str]:
+    """Order by code point, letters as Unicode has them; the same on every machine."""
+    if major >= 17:
+        return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return ["--locale=C", "--lc-ctype=C.UTF-8"]
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _remove_contents(directory: Path) -> None:
+    """Empty a directory that initdb left half made, so that the next start may try again."""
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            _remove_contents(entry)
+            entry.rmdir()
+        else:
+            entry.unlink()
