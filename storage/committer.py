@@ -128,7 +128,7 @@ class Committer:
 
     async def _commit_batch(self, batch: list[_Submission]) -> None:
         try:
-            await self._transact(batch)
+            placed, after = await self._transact(batch)
         except LOST_CONNECTION:
             self._drop_connection()
             _fail(batch, DatabaseUnavailable())
@@ -141,8 +141,10 @@ class Committer:
                 return
             for submission in batch:
                 await self._commit_batch([submission])
+        else:
+            await self._tell(batch, placed, after)
 
-    async def _transact(self, batch: list[_Submission]) -> None:
+    async def _transact(self, batch: list[_Submission]) -> tuple[list[tuple[Write, int]], int]:
         connection = await self._connected()
         writes = [write for submission in batch for write in submission.writes]
         total = sum(write.positions for write in writes)
@@ -153,9 +155,14 @@ class Committer:
                 await kind.store(connection, items)
             if peers > 1:
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, str(after))
-        changes = [change for write, position in placed for change in write.changes(position)]
-        await self._published(after - total, after, changes)
-        position = after - total
+        return placed, after
+
+    async def _tell(
+        self, batch: list[_Submission], placed: list[tuple[Write, int]], after: int
+    ) -> None:
+        position = after - sum(write.positions for write, _ in placed)
+        changes = [change for write, last in placed for change in write.changes(last)]
+        await self._published(position, after, changes)
         for submission in batch:
             position += sum(write.positions for write in submission.writes)
             if not submission.done.done():

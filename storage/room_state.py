@@ -1,0 +1,194 @@
+"""Room states as snapshots: stacks of small layers that share everything that did not change.
+
+A snapshot is a layer of entries (place -> event) on top of the layers of the snapshot it was
+derived from. Left alone, a stack would grow by one layer with each state event, and reading a
+state would cost as much as the room is old. So a new layer swallows the layers below it that are
+no larger than itself, as the digits of a binary counter carry over: sizes at least double from
+the top of a stack to its bottom, a stack over n entries has at most log2(n) layers, and an entry
+is copied at most log2(n) times in all. Layers never change once written, so every older snapshot
+stays readable; equal snapshots are the same row.
+
+A full state is read in one query: the row of the top layer lists the whole stack.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from storage.committer import Write
+from storage.database import Database
+
+REMOVED = 0
+"""In a layer: the place is empty, whatever the layers below say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer and its number of entries."""
+
+    snapshot_nid: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of a room, named by its topmost layer; `layers` goes from the top to the bottom."""
+
+    snapshot_nid: int
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewSnapshot(Write):
+    """A layer to be written, with its entries sorted by place."""
+
+    order: ClassVar[int] = 10
+
+    snapshot: Snapshot
+    room_nid: int
+    entries: Mapping[int, int]
+
+    @property
+    def positions(self) -> int:
+        """None: a snapshot is not a change that readers hear of."""
+        return 0
+
+    @classmethod
+    async def store(
+        cls, db: Database, placed: Sequence[tuple["NewSnapshot", int]]
+    ) -> None:
+        """Insert the layers."""
+        new = [write for write, _ in placed]
+        await db.execute(
+            INSERT_SNAPSHOTS,
+            [write.snapshot.snapshot_nid for write in new],
+            [write.room_nid for write in new],
+            [_array(layer.snapshot_nid for layer in write.snapshot.layers) for write in new],
+            [_array(layer.size for layer in write.snapshot.layers) for write in new],
+            [_array(sorted(write.entries)) for write in new],
+            [_array(write.entries[place] for place in sorted(write.entries)) for write in new],
+        )
+
+
+INSERT_SNAPSHOTS = """
+    INSERT INTO state_snapshots (snapshot_nid, room_nid, layers, sizes, places, event_nids)
+    SELECT nid, room, layers::bigint[], sizes::integer[], places::integer[], events::bigint[]
+      FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[])
+        AS new (nid, room, layers, sizes, places, events)
+"""
+
+
+def _array(numbers: Iterable[int]) -> str:
+    """A PostgreSQL array literal: arrays of unequal arrays have no other way into one statement."""
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def layers_to_merge(base: Snapshot | None, new_size: int) -> int:
+    """How many of the base's topmost layers a new layer of `new_size` entries swallows."""
+    if base is None:
+        return 0
+    size = new_size
+    for count, layer in enumerate(base.layers):
+        if layer.size > size:
+            return count
+        size += layer.size
+    return len(base.layers)
+
+
+def derive_snapshot(
+    base: Snapshot | None,
+    changes: Mapping[int, int],
+    swallowed: Sequence[Mapping[int, int]],
+    snapshot_nid: int,
+    room_nid: int,
+) -> NewSnapshot:
+    """The snapshot that has `changes` (place -> event, or `REMOVED`) over `base`.
+
+    `swallowed` are the entries of the base's topmost layers, as many as `layers_to_merge` said,
+    from the top downwards.
+    """
+    entries: dict[int, int] = {}
+    for layer in reversed(swallowed):
+        entries.update(layer)
+    entries.update(changes)
+    below = base.layers[len(swallowed) :] if base is not None else ()
+    if not below:
+        entries = {place: event for place, event in entries.items() if event != REMOVED}
+    layers = (Layer(snapshot_nid, len(entries)), *below)
+    return NewSnapshot(Snapshot(snapshot_nid, layers), room_nid, entries)
+
+
+SELECT_SNAPSHOT = "SELECT layers, sizes FROM state_snapshots WHERE snapshot_nid = $1"
+
+
+async def get_snapshot(db: Database, snapshot_nid: int) -> Snapshot:
+    """The stack of a snapshot that was written."""
+    layers, sizes = await db.fetchrow(SELECT_SNAPSHOT, snapshot_nid)
+    return Snapshot(snapshot_nid, tuple(map(Layer, layers, sizes)))
+
+
+SELECT_LAYERS = """
+    SELECT snapshot_nid, places, event_nids
+      FROM state_snapshots
+     WHERE snapshot_nid = ANY($1::bigint[])
+"""
+
+
+async def get_layers(db: Database, snapshot_nids: Sequence[int]) -> list[dict[int, int]]:
+    """The entries of single layers, in the order asked for."""
+    rows = await db.fetch(SELECT_LAYERS, snapshot_nids)
+    found = {nid: dict(zip(places, events, strict=True)) for nid, places, events in rows}
+    return [found[nid] for nid in snapshot_nids]
+
+
+SELECT_STATE = """
+    SELECT layer.places, layer.event_nids
+      FROM state_snapshots AS top
+      CROSS JOIN unnest(top.layers) WITH ORDINALITY AS stack (nid, height)
+      JOIN state_snapshots AS layer ON layer.snapshot_nid = stack.nid
+     WHERE top.snapshot_nid = $1
+     ORDER BY stack.height DESC
+"""
+
+
+async def get_state(db: Database, snapshot_nid: int) -> dict[int, int]:
+    """The whole state of a snapshot: place -> event."""
+    state: dict[int, int] = {}
+    for places, events in await db.fetch(SELECT_STATE, snapshot_nid):
+        state.update(zip(places, events, strict=True))
+    return {place: event for place, event in state.items() if event != REMOVED}
+
+
+SELECT_PLACES_AT = """
+      WITH stacks AS (
+           SELECT top.snapshot_nid AS top, stack.nid, stack.height
+             FROM state_snapshots AS top
+             CROSS JOIN unnest(top.layers) WITH ORDINALITY AS stack (nid, height)
+            WHERE top.snapshot_nid = ANY($1::bigint[])),
+           hits AS (
+           SELECT layer.snapshot_nid AS nid, place, layer.event_nids[found.at] AS event
+             FROM state_snapshots AS layer
+             CROSS JOIN unnest($2::integer[]) AS place
+             CROSS JOIN LATERAL array_position(layer.places, place) AS found (at)
+            WHERE layer.snapshot_nid IN (SELECT nid FROM stacks)
+              AND found.at IS NOT NULL)
+    SELECT DISTINCT ON (stacks.top, hits.place) stacks.top, hits.place, hits.event
+      FROM stacks
+      JOIN hits USING (nid)
+     ORDER BY stacks.top, hits.place, stacks.height
+"""
+
+
+async def get_places_at(
+    db: Database, snapshot_nids: Iterable[int], places: Iterable[int]
+) -> dict[int, dict[int, int]]:
+    """Chosen places of several snapshots: snapshot -> place -> event.
+
+    Layers that snapshots share are searched once.
+    """
+    wanted = list(set(snapshot_nids))
+    result: dict[int, dict[int, int]] = {nid: {} for nid in wanted}
+    for top, place, event in await db.fetch(SELECT_PLACES_AT, wanted, list(set(places))):
+        if event != REMOVED:
+            result[top][place] = event
+    return result
