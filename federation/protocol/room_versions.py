@@ -47,12 +47,14 @@ class RoomVersion:
     """Floats and integers beyond 2^53 - 1 are refused (version 6)."""
     enforce_key_validity: bool = False
     """Signatures count only by keys valid at `origin_server_ts` (version 5)."""
+    strict_byte_limits: bool = False
+    """The limit of 255 on fields of received events counts bytes, not code points (version 11)."""
 
     # Event authorisation
     aliases_special_case: bool = True
     """`m.room.aliases` has a rule and a redaction exception of its own (until version 5)."""
     redaction_checked_on_auth: bool = True
-    """A redaction's right is an authorisation rule (versions 1, 2), else it decides on applying it."""
+    """A redaction's right is an authorisation rule (versions 1, 2), later one of applying."""
     limit_notification_levels: bool = False
     """Changes of `notifications` are held to the sender's power level (version 6)."""
     knocking: bool = False
@@ -64,7 +66,7 @@ class RoomVersion:
     integer_power_levels: bool = False
     """Power levels must be integers; strings are no longer read as numbers (version 10)."""
     creator_in_content: bool = True
-    """`m.room.create` names the creator in `content.creator` (until version 10), else the sender is it."""
+    """`content.creator` of `m.room.create` is the creator (until version 10), then the sender."""
     privileged_creators: bool = False
     """Creators stand above every power level and may be several (version 12)."""
     create_event_is_room_id: bool = False
@@ -80,8 +82,8 @@ class RoomVersion:
     redaction_keeps_authorising_user: bool = False
     """`join_authorised_via_users_server` survives a redaction (version 9)."""
     redaction_v11: bool = False
-    """All of `m.room.create`, `redacts` of redactions, `invite` of power levels and the `signed` part
-    of third-party invites survive a redaction (version 11)."""
+    """All of `m.room.create`, `redacts` of redactions, `invite` of power levels and the `signed`
+    part of third-party invites survive a redaction (version 11)."""
 
 
 V1 = RoomVersion("1", EventFormat.V1, StateResolution.V1)
@@ -103,6 +105,7 @@ V10 = replace(V9, id="10", knock_restricted_joins=True, integer_power_levels=Tru
 V11 = replace(
     V10,
     id="11",
+    strict_byte_limits=True,
     creator_in_content=False,
     redacts_in_content=True,
     redaction_keeps_origin_membership_prev_state=False,
