@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from homeserver.client_api.discovery import Discovery
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from storage.committer import Committer
@@ -15,6 +16,7 @@ class Services:
 
     settings: Settings
     clock: Clock
+    discovery: Discovery
     db: Pool
     names: Names
     committer: Committer

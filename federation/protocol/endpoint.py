@@ -87,7 +87,7 @@ def endpoint(
     body: Body = Body.JSON,
     long_poll: bool = False,
 ) -> Callable[[Callable[[CallT], Awaitable[Any]]], Endpoint[CallT]]:
-    """Declare the endpoint that the decorated handler serves; its name then stands for the record."""
+    """Declare the endpoint that the decorated handler serves; its name stands for the record."""
 
     def declare(handler: Callable[[CallT], Awaitable[Any]]) -> Endpoint[CallT]:
         return Endpoint(

@@ -1,0 +1,152 @@
+"""Who makes a request, and whether they may.
+
+Source: client-server API, "Client authentication" and "Account moderation"; server-server API,
+"Request authentication".
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from federation.protocol.endpoint import Access, Endpoint
+from federation.protocol.errors import (
+    Forbidden,
+    GuestAccessForbidden,
+    MissingToken,
+    Unauthorized,
+    UnknownToken,
+    UserLocked,
+    UserSuspended,
+)
+from federation.protocol.identifiers import ServerName
+from homeserver.http.call import Call
+from homeserver.users.requester import Requester
+
+AUTHORIZATION = "Authorization"
+
+
+class Sessions(Protocol):
+    """The access tokens that are in use."""
+
+    async def find(self, token: str) -> Requester | None:
+        """Who holds the token, expired or not; None for an unknown one."""
+
+
+class ServerAuth(Protocol):
+    """Verifies the requests of other servers."""
+
+    async def verify(
+        self,
+        *,
+        authorization: Sequence[str],
+        method: str,
+        uri: str,
+        content: dict[str, Any] | None,
+    ) -> ServerName:
+        """The server that signed the request.
+
+        `authorization` are the X-Matrix headers, `uri` is the request target as it was sent,
+        `content` the body's object or None for a request without a body. Raises `Unauthorized`.
+        """
+
+
+class Authenticator:
+    """Finds out who makes a request and refuses those who may not."""
+
+    __slots__ = ("_now_ms", "_server_auth", "_sessions")
+
+    def __init__(
+        self, sessions: Sessions, server_auth: ServerAuth | None, now_ms: Callable[[], int]
+    ) -> None:
+        self._sessions = sessions
+        self._server_auth = server_auth
+        self._now_ms = now_ms
+
+    async def admit(self, call: Call, endpoint: Endpoint[Call]) -> None:
+        """Set the call's requester and check that the endpoint is open to them.
+
+        Not for `Access.SERVER`, whose signature covers a body that has not been read yet.
+        Raises `MissingToken`, `UnknownToken`, `UserLocked`, `UserSuspended`,
+        `GuestAccessForbidden`, `Forbidden`.
+        """
+        access = endpoint.access
+        if access is Access.PUBLIC:
+            return
+        token = find_access_token(call)
+        if token is None:
+            if access is Access.OPTIONAL:
+                return
+            raise MissingToken
+        requester = await self.identify(token)
+        check_account(requester, endpoint)
+        check_rank(requester, access)
+        call.requester = requester
+
+    async def identify(self, token: str) -> Requester:
+        """Who holds the token. Raises `UnknownToken`."""
+        requester = await self._sessions.find(token)
+        if requester is None or requester.is_deactivated:
+            raise UnknownToken
+        expires_at_ms = requester.expires_at_ms
+        if expires_at_ms is not None and expires_at_ms <= self._now_ms():
+            # The client still has a refresh token; it need not forget its session.
+            raise UnknownToken("The access token has expired", soft_logout=True)
+        return requester
+
+    def check_signed(self, call: Call) -> None:
+        """Refuse a request that no server claims to have signed. Raises `Unauthorized`."""
+        if self._server_auth is None:
+            raise Unauthorized("This server does not federate")
+        if not signature_headers(call):
+            raise Unauthorized("Missing X-Matrix authorization")
+
+    async def admit_server(self, call: Call) -> None:
+        """Set the call's origin by its signature, once its body is there. Raises `Unauthorized`."""
+        if self._server_auth is None:
+            raise Unauthorized("This server does not federate")
+        call.sending_server = await self._server_auth.verify(
+            authorization=signature_headers(call),
+            method=call.method,
+            uri=call.request.raw_path,
+            content=call.json if call.body else None,
+        )
+
+
+def find_access_token(call: Call) -> str | None:
+    """The access token, from the header or (deprecated) the query; None if there is none."""
+    header = call.request.headers.get(AUTHORIZATION)
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        return token.strip() or None
+    if "access_token" not in call.query_string:
+        return None
+    return call.query_optional_str("access_token") or None
+
+
+def signature_headers(call: Call) -> list[str]:
+    """The request's X-Matrix authorisations; there is one for each of the origin's keys."""
+    headers = call.request.headers.getall(AUTHORIZATION, ())
+    return [header for header in headers if header[:9].lower() == "x-matrix "]
+
+
+def check_account(requester: Requester, endpoint: Endpoint[Call]) -> None:
+    """Refuse locked and suspended users where the endpoint does not let them in.
+
+    Raises `UserLocked`, `UserSuspended`.
+    """
+    if requester.is_locked and not endpoint.locked_allowed:
+        raise UserLocked("This account has been locked")
+    if requester.is_suspended and not endpoint.suspended_allowed:
+        raise UserSuspended("You cannot perform this action while suspended")
+
+
+def check_rank(requester: Requester, access: Access) -> None:
+    """Refuse guests where users are asked for, and users where administrators are.
+
+    Raises `GuestAccessForbidden`, `Forbidden`.
+    """
+    if access is Access.ADMIN and not requester.is_admin:
+        raise Forbidden("You are not a server administrator")
+    if requester.is_guest and access is Access.USER:
+        raise GuestAccessForbidden("Guests may not do this")

@@ -1,0 +1,234 @@
+"""The way of a request: match, admit, limit, read, handle, answer.
+
+A call that has been read runs to its end even when its client hangs up: aiohttp is told not to
+cancel handlers on disconnect (`handler_cancellation` stays off), because a cancellation may strike
+between two steps of a write. Shielding each write instead would cost a task for every request and
+rely on nobody forgetting it. Only long-polls, which wait for others' writes and do none, are
+cancelled: they are registered here while they wait, and the listener reports lost connections.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import web
+
+from federation.protocol.endpoint import Access, Body, Endpoint, Rate
+from federation.protocol.errors import MatrixError
+from homeserver.http.authenticate import Authenticator
+from homeserver.http.call import Call
+from homeserver.http.client_address import TrustedProxies, address_to_limit
+from homeserver.http.error_response import (
+    error_response,
+    internal_error_response,
+    stopping_response,
+)
+from homeserver.http.rate_limit import RateLimiter
+from homeserver.http.read_body import ClientGone, parse_object, read_body
+from homeserver.http.reply import Reply, build_head, compress, encode_json
+from homeserver.http.request_id import RequestIds
+from homeserver.http.response import Answer, Response
+from homeserver.http.router import Router
+from homeserver.http.settings import HttpSettings
+
+if TYPE_CHECKING:
+    from homeserver.services import Services
+
+log = logging.getLogger("hearth.http")
+
+PREFLIGHT = Response(204, headers={"Access-Control-Max-Age": "86400"})
+
+
+class Dispatcher:
+    """Answers all requests of the server."""
+
+    __slots__ = (
+        "_authenticator",
+        "_idle",
+        "_ids",
+        "_in_flight",
+        "_limiter",
+        "_long_polls",
+        "_proxies",
+        "_router",
+        "_services",
+        "_settings",
+        "_stopping",
+    )
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint[Call]],
+        services: "Services",
+        authenticator: Authenticator,
+        settings: HttpSettings,
+    ) -> None:
+        allowances = settings.allowances if settings.rate_limits else {}
+        self._router = Router(endpoints)
+        self._services = services
+        self._authenticator = authenticator
+        self._settings = settings
+        self._limiter = RateLimiter(allowances, time.monotonic)
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._ids = RequestIds()
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._long_polls: dict[object, asyncio.Task[Any]] = {}
+        self._stopping = False
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; the handler that aiohttp's server calls."""
+        self._in_flight += 1
+        try:
+            started = time.monotonic()
+            request_id = self._ids.begin()
+            answer = await self._answer(request, request_id)
+            reply = await self._render(request, request_id, answer)
+            if self._settings.log_requests:
+                log_request(request, reply.status, time.monotonic() - started)
+        finally:
+            self._in_flight -= 1
+            if self._stopping and not self._in_flight:
+                self._idle.set()
+        return cast(web.StreamResponse, reply)
+
+    def connection_lost(self, connection: object) -> None:
+        """Cancel the long-poll of a client that hung up."""
+        task = self._long_polls.pop(connection, None)
+        if task is not None:
+            task.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """End the long-polls and wait for the other calls in flight, at most so long.
+
+        Calls that still arrive are answered, and their connections closed.
+        """
+        self._stopping = True
+        for task in self._long_polls.values():
+            task.cancel()
+        if not self._in_flight:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("%d requests did not finish in time", self._in_flight)
+
+    async def _answer(self, request: web.BaseRequest, request_id: str) -> Answer:
+        if request.method == "OPTIONS":
+            return PREFLIGHT
+        try:
+            return await self._serve(request, request_id)
+        except MatrixError as error:
+            return error_response(error)
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("Request %s failed: %s", request_id, describe(request))
+            return internal_error_response(request_id)
+
+    async def _serve(self, request: web.BaseRequest, request_id: str) -> Answer:
+        path, _, query_string = request.raw_path.partition("?")
+        if not path.startswith("/"):
+            path = request.rel_url.raw_path
+        endpoint, parameters = self._router.find(request.method, path)
+        call = Call(
+            services=self._services,
+            request=request,
+            path=parameters,
+            query_string=query_string,
+            request_id=request_id,
+            remote_address=self._proxies.client_address(
+                request.remote or "", request.headers.get("X-Forwarded-For")
+            ),
+        )
+        if endpoint.access is Access.SERVER:
+            await self._admit_server(call, endpoint)
+        else:
+            await self._admit_client(call, endpoint)
+        if endpoint.long_poll:
+            return await self._long_poll(call, endpoint)
+        return cast(Answer, await endpoint.handler(call))
+
+    async def _admit_client(self, call: Call, endpoint: Endpoint[Call]) -> None:
+        await self._authenticator.admit(call, endpoint)
+        if endpoint.rate is not Rate.NONE:
+            requester = call.requester
+            caller = requester.user_id if requester else address_to_limit(call.remote_address)
+            self._limiter.check(endpoint.rate, caller)
+        await self._read(call, endpoint)
+
+    async def _admit_server(self, call: Call, endpoint: Endpoint[Call]) -> None:
+        self._authenticator.check_signed(call)
+        await self._read(call, endpoint)
+        await self._authenticator.admit_server(call)
+        self._limiter.check(endpoint.rate, call.origin)
+
+    async def _read(self, call: Call, endpoint: Endpoint[Call]) -> None:
+        if endpoint.method == "GET":
+            return
+        call.body = await read_body(
+            call.request, endpoint.max_body_bytes, self._settings.body_timeout_s
+        )
+        if endpoint.body is Body.JSON:
+            call.json = parse_object(call.body)
+
+    async def _long_poll(self, call: Call, endpoint: Endpoint[Call]) -> Answer:
+        if self._stopping:
+            return stopping_response()
+        connection = call.request.protocol
+        if not connection.connected:
+            raise ClientGone
+        task = cast(asyncio.Task[Any], asyncio.current_task())
+        self._long_polls[connection] = task
+        try:
+            return cast(Answer, await endpoint.handler(call))
+        except asyncio.CancelledError:
+            # Still registered and stopping: cancelled by `drain`, and the client is there.
+            if self._stopping and connection in self._long_polls:
+                return stopping_response()
+            raise
+        finally:
+            self._long_polls.pop(connection, None)
+
+    async def _render(self, request: web.BaseRequest, request_id: str, answer: Answer) -> Reply:
+        response = answer if isinstance(answer, Response) else Response(200, answer)
+        try:
+            body = encode_json(response.body)
+        except TypeError:
+            log.exception("Answer to request %s is not JSON: %s", request_id, describe(request))
+            response = internal_error_response(request_id)
+            body = encode_json(response.body)
+        headers = response.headers
+        if self._is_to_compress(request, body):
+            body = await compress(body)
+            headers = {
+                "Content-Encoding": "gzip",
+                "Vary": "Accept-Encoding",
+                **(headers or {}),
+            }
+        return Reply(
+            response.status,
+            build_head(response.status, response.content_type, headers),
+            body,
+            keep_alive=request.keep_alive and not self._stopping,
+            write_timeout_s=self._settings.write_timeout_s,
+        )
+
+    def _is_to_compress(self, request: web.BaseRequest, body: bytes) -> bool:
+        threshold = self._settings.gzip_over_bytes
+        if threshold is None or len(body) <= threshold:
+            return False
+        return "gzip" in request.headers.get("Accept-Encoding", "")
+
+
+def log_request(request: web.BaseRequest, status: int, seconds: float) -> None:
+    """One line for each request."""
+    log.info("%s %d %.1f ms %s", describe(request), status, seconds * 1000, request.remote)
+
+
+def describe(request: web.BaseRequest) -> str:
+    """Method and path for a log line, without the query, which may hold an access token."""
+    return f"{request.method} {request.raw_path.partition('?')[0]}"
