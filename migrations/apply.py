@@ -30,9 +30,14 @@ class MigrationError(Exception):
 class Connection(Protocol):
     """The part of an asyncpg connection that migrating needs."""
 
-    async def execute(self, query: str, *args: Any) -> str: ...
-    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
-    def transaction(self) -> Any: ...
+    async def execute(self, query: str, *args: Any) -> str:
+        """Run statements."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """All rows."""
+
+    def transaction(self) -> Any:
+        """An async context manager that commits on leaving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Migration:
 
 
 def load_migrations() -> list[Migration]:
-    """All migrations of this version, in order. Raises `MigrationError` for a gap in the numbers."""
+    """All migrations of this version, in order; raises `MigrationError` if a number is missing."""
     files = sorted(
         (f for f in resources.files("migrations").iterdir() if f.name.endswith(".sql")),
         key=lambda f: f.name,

@@ -4,8 +4,10 @@ Every kind can be read back from the database by position (`storage/feed.py`), s
 hears of what another one wrote, and a sync with an old token is answered like one with a new.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class Membership(IntEnum):
@@ -39,10 +41,11 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as its row has it. `json` is the signed PDU in canonical form.
+    """An event as its row has it.
 
-    `position` is None for outliers and rejected events, negative for backfilled history.
-    `state_key` is None for all but state events. `snapshot_nid` is the state after the event.
+    `json` is the signed PDU in canonical form and `fields` the same, parsed. `position` is None
+    for outliers and rejected events, negative for backfilled history. `snapshot_nid` is the state
+    after the event, `replaces_nid` the state event whose place it took.
     """
 
     event_nid: int
@@ -55,12 +58,30 @@ class StoredEvent:
     replaces_nid: int | None
     redacted_by: int | None
     standing: int
-    origin_server_ts: int
     event_id: str
-    sender: str
-    type: str
-    state_key: str | None
     json: bytes
+    fields: Mapping[str, Any]
+
+    @property
+    def type(self) -> str:
+        """The event type."""
+        return str(self.fields["type"])
+
+    @property
+    def sender(self) -> str:
+        """The sender's user ID."""
+        return str(self.fields["sender"])
+
+    @property
+    def state_key(self) -> str | None:
+        """The state key; None for all but state events."""
+        return self.fields.get("state_key")
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The content."""
+        content: Mapping[str, Any] = self.fields["content"]
+        return content
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +110,7 @@ class EventAdded:
 
 @dataclass(frozen=True, slots=True)
 class InviteChanged:
-    """A user of ours was invited to, knocked on or left a room without an event in a timeline here."""
+    """A membership of a user of ours changed without an event in a timeline here."""
 
     position: int
     room_nid: int
@@ -98,7 +119,7 @@ class InviteChanged:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptMoved:
-    """A user's receipt in a room moved to `event_id`; `thread_id` is empty for an unthreaded one."""
+    """A user's receipt moved to `event_id`; `thread_id` is empty for an unthreaded one."""
 
     position: int
     room_nid: int
@@ -112,7 +133,7 @@ class ReceiptMoved:
 
 @dataclass(frozen=True, slots=True)
 class AccountDataSet:
-    """A user's account data changed; `room_nid` is 0 for the account itself; `content` is JSON."""
+    """Account data changed; `room_nid` is 0 for the account itself; `content` is JSON."""
 
     position: int
     user_nid: int

@@ -55,7 +55,7 @@ class Write(ABC):
     async def store(
         cls: type[SelfWrite], db: Database, placed: Sequence[tuple[SelfWrite, int]]
     ) -> None:
-        """Write all of them, each with the last of its positions (the current one if it has none)."""
+        """Write all of them, each with the last of its positions (if it has any)."""
 
     def changes(self, position: int) -> Sequence[Change]:
         """What readers hear of the write, given the last of its positions."""
@@ -114,9 +114,7 @@ class Committer:
             await self._gathered.wait()
             self._gathered.clear()
             while self._queue:
-                batch = [
-                    self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))
-                ]
+                batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
                 await self._commit_batch(batch)
         if self._connection is not None:
             await self._connection.close()

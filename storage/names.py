@@ -33,14 +33,10 @@ class Interned:
         self._db = db
         self._nid_of: Cache[str, int] = Cache(max_bytes // 2)
         self._text_of: Cache[int, str] = Cache(max_bytes // 2)
-        self._select_nids = (
-            f"SELECT {column}, {nid} FROM {table} WHERE {column} = ANY($1::text[])"  # noqa: S608
-        )
-        self._select_texts = (
-            f"SELECT {column}, {nid} FROM {table} WHERE {nid} = ANY($1::integer[])"  # noqa: S608
-        )
+        self._select_nids = f"SELECT {column}, {nid} FROM {table} WHERE {column} = ANY($1::text[])"  # noqa: S608
+        self._select_texts = f"SELECT {column}, {nid} FROM {table} WHERE {nid} = ANY($1::integer[])"  # noqa: S608
         self._insert = (
-            f"INSERT INTO {table} ({column}) SELECT unnest($1::text[]) "  # noqa: S608
+            f"INSERT INTO {table} ({column}) SELECT unnest($1::text[]) "
             f"ON CONFLICT DO NOTHING RETURNING {column}, {nid}"
         )
 
@@ -105,7 +101,7 @@ class Interned:
         return text if text is not None else (await self.get_texts((nid,)))[nid]
 
     def _remember(self, rows: Iterable[tuple[str, int]]) -> dict[str, int]:
-        pairs = {text: nid for text, nid in rows}
+        pairs = dict(rows)
         for text, nid in pairs.items():
             self._nid_of.put(text, nid, ENTRY_COST // 2 + len(text))
             self._text_of.put(nid, text, ENTRY_COST // 2 + len(text))

@@ -54,9 +54,7 @@ class NewSnapshot(Write):
         return 0
 
     @classmethod
-    async def store(
-        cls, db: Database, placed: Sequence[tuple["NewSnapshot", int]]
-    ) -> None:
+    async def store(cls, db: Database, placed: Sequence[tuple["NewSnapshot", int]]) -> None:
         """Insert the layers."""
         new = [write for write, _ in placed]
         await db.execute(

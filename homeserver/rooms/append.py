@@ -1,0 +1,209 @@
+"""The one door by which events enter a room.
+
+`stage` works out everything that an event moves and moves the live room at once; `submit` hands
+what was staged to the committer. Both are called with the room's lock held, so that events line
+up; the wait for the commit happens outside, so that many events share one.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from federation.protocol.canonical_json import decode, encode_for
+from federation.protocol.pdu import Pdu
+from federation.protocol.redaction import redact
+from federation.protocol.room_versions import EventFormat
+from homeserver.rooms.live import LiveRoom, LiveRooms, StateEntry
+from homeserver.rooms.redactions import may_redact
+from storage.add_events import (
+    AddEvent,
+    HeadMove,
+    MemberChange,
+    RedactionEffect,
+    Relation,
+    Transaction,
+)
+from storage.changes import Membership, Standing, StoredEvent
+from storage.committer import Committer, Write
+from storage.database import Database
+from storage.events import find_event
+from storage.names import Names
+from storage.nids import Nids
+from storage.room_state import Snapshot, derive_snapshot, layers_to_merge
+
+MEMBER = "m.room.member"
+REDACTION = "m.room.redaction"
+MAX_RELATION_BYTES = 255
+
+
+class Append:
+    """Takes events that passed the rules and gives them their place."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        nids: Nids,
+        live: LiveRooms,
+        committer: Committer,
+        server_name: str,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._nids = nids
+        self._live = live
+        self._committer = committer
+        self._server_name = server_name
+
+    async def stage(
+        self,
+        room: LiveRoom,
+        pdu: Pdu,
+        auth_nids: Sequence[int],
+        *,
+        transaction: Transaction | None = None,
+    ) -> list[Write]:
+        """The writes of an event that follows all forward extremities of its room.
+
+        The live room is moved on; the writes must be submitted, in order, before its lock is
+        given back, or the room be dropped.
+        """
+        try:
+            return await self._stage(room, pdu, auth_nids, transaction)
+        except BaseException:
+            self._live.drop(room)
+            raise
+
+    async def _stage(
+        self,
+        room: LiveRoom,
+        pdu: Pdu,
+        auth_nids: Sequence[int],
+        transaction: Transaction | None,
+    ) -> list[Write]:
+        (event_nid,) = await self._nids.events.take()
+        sender_nid = await self._names.users.get_nid(pdu.sender)
+        type_nid = await self._names.types.get_nid(pdu.type)
+        writes: list[Write] = []
+        place_nid = replaces_nid = None
+        members: tuple[MemberChange, ...] = ()
+        if pdu.is_state:
+            place_nid = await self._names.places.get_nid(pdu.state_place)
+            await self._live.load_entries(room, [pdu.state_place])
+            replaced = room.state[pdu.state_place]
+            replaces_nid = replaced.event_nid if replaced else None
+            writes.append(await self._derive(room, {place_nid: event_nid}))
+            if pdu.type == MEMBER:
+                members = (await self._member_change(pdu, event_nid, sender_nid),)
+            room.set_entry(pdu.state_place, StateEntry(event_nid, pdu))
+        redaction = await self._redaction(room, pdu)
+        snapshot_nid = room.snapshot.snapshot_nid if room.snapshot else None
+        stored = StoredEvent(
+            event_nid,
+            None,
+            pdu.depth,
+            room.room_nid,
+            sender_nid,
+            place_nid,
+            snapshot_nid,
+            replaces_nid,
+            None,
+            Standing.ACCEPTED,
+            pdu.event_id,
+            pdu.encoded,
+            decode(pdu.encoded),
+        )
+        head = HeadMove(room.revision, snapshot_nid, max(room.max_depth, pdu.depth), (event_nid,))
+        writes.append(
+            AddEvent(
+                stored,
+                type_nid,
+                pdu.origin_server_ts,
+                tuple(room.extremities),
+                tuple(auth_nids),
+                head,
+                ((place_nid, event_nid),) if place_nid is not None else (),
+                members,
+                find_relation(pdu.content),
+                redaction,
+                transaction,
+            )
+        )
+        room.revision += 1
+        room.max_depth = head.max_depth
+        room.extremities = {event_nid: pdu.event_id}
+        if room.version.event_format is EventFormat.V1:
+            room.tip_fields = {pdu.event_id: stored.fields}
+        return writes
+
+    def submit(self, room: LiveRoom, writes: Sequence[Write]) -> "asyncio.Future[int]":
+        """Hand staged writes to the committer; if their commit fails, the live room is dropped."""
+        room.pending += 1
+        done = self._committer.submit(*writes)
+
+        def settle(future: "asyncio.Future[int]") -> None:
+            room.pending -= 1
+            if future.cancelled() or future.exception() is not None:
+                self._live.drop(room)
+            elif not room.pending:
+                room.forget_large_layers()
+
+        done.add_done_callback(settle)
+        return done
+
+    async def _derive(self, room: LiveRoom, changes: Mapping[int, int]) -> Write:
+        base: Snapshot | None = room.snapshot
+        swallowed = await self._live.read_top_layers(room, layers_to_merge(base, len(changes)))
+        (snapshot_nid,) = await self._nids.snapshots.take()
+        new = derive_snapshot(base, changes, swallowed, snapshot_nid, room.room_nid)
+        for layer in (base.layers if base else ())[: len(swallowed)]:
+            del room.layer_entries[layer.snapshot_nid]
+        room.layer_entries[snapshot_nid] = new.entries
+        room.snapshot = new.snapshot
+        return new
+
+    async def _member_change(self, pdu: Pdu, event_nid: int, sender_nid: int) -> MemberChange:
+        user_id = str(pdu.state_key)
+        return MemberChange(
+            await self._names.users.get_nid(user_id),
+            sender_nid,
+            event_nid,
+            Membership.of(pdu.content["membership"]),
+            user_id.partition(":")[2] == self._server_name,
+        )
+
+    async def _redaction(self, room: LiveRoom, pdu: Pdu) -> RedactionEffect | None:
+        if pdu.type != REDACTION or pdu.redacts is None:
+            return None
+        target = await find_event(self._db, pdu.redacts)
+        if (
+            target is None
+            or target.room_nid != room.room_nid
+            or not may_redact(pdu, target.sender, room.power)
+        ):
+            return RedactionEffect(pdu.redacts, None, None)
+        redacted = encode_for(redact(target.fields, room.version), room.version)
+        if target.place_nid is not None:
+            place = (target.type, str(target.state_key))
+            entry = room.state.get(place)
+            if entry is not None and entry.event_nid == target.event_nid:
+                room.state.pop(place)
+        return RedactionEffect(pdu.redacts, target.event_nid, redacted)
+
+
+def find_relation(content: Mapping[str, Any]) -> Relation | None:
+    """What `m.relates_to` of an event's content says, if it is well-formed.
+
+    Source: client-server API, "Forming relationships between events".
+    """
+    relates_to = content.get("m.relates_to")
+    if not isinstance(relates_to, Mapping):
+        return None
+    rel_type, parent = relates_to.get("rel_type"), relates_to.get("event_id")
+    if not isinstance(rel_type, str) or not isinstance(parent, str):
+        return None
+    if max(len(rel_type), len(parent)) > MAX_RELATION_BYTES or "\0" in rel_type + parent:
+        return None
+    key = relates_to.get("key")
+    usable_key = isinstance(key, str) and "\0" not in key
+    return Relation(rel_type, parent, str(key)[:MAX_RELATION_BYTES] if usable_key else None)

@@ -1,0 +1,195 @@
+"""Making an event of our own and sending it: state before, rules, hash and signature, then in."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from federation.protocol.auth_events import CREATE, auth_event_places
+from federation.protocol.auth_rules.general import check_auth
+from federation.protocol.build_event import ReferenceHashes, build_event
+from federation.protocol.canonical_json import decode
+from federation.protocol.event_id import reference_hashes
+from federation.protocol.identifiers import EventId, ServerName, UserId
+from federation.protocol.pdu import Pdu
+from federation.protocol.room_versions import EventFormat
+from federation.protocol.signatures import SigningKey
+from homeserver.clock import Clock
+from homeserver.rooms.append import Append
+from homeserver.rooms.live import LiveRoom, LiveRooms
+from storage.add_events import RoomMoved, Transaction, TransactionSeen
+from storage.committer import Write
+from storage.database import Database
+from storage.events import get_events
+
+T = TypeVar("T")
+ATTEMPTS = 8
+"""How often an event is made again when other processes keep moving its room."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that a user of ours wants to send; None as `state_key` for a message event.
+
+    `origin_server_ts` is set only where somebody may choose it.
+    """
+
+    sender: UserId
+    type: str
+    content: Mapping[str, Any]
+    state_key: str | None = None
+    redacts: EventId | None = None
+    origin_server_ts: int | None = None
+
+
+def transaction_of(device_nid: int, scope: Sequence[str], txn_id: str) -> Transaction:
+    """The transaction of a request: its scope is the endpoint with its parameters.
+
+    Source: client-server API, "Transaction identifiers".
+    """
+    digest = hashlib.sha256("\0".join((*scope, txn_id)).encode()).digest()
+    return Transaction(device_nid, int.from_bytes(digest[:8], signed=True), txn_id)
+
+
+SELECT_SENT = """
+    SELECT e.event_id
+      FROM event_transactions AS t
+      JOIN events AS e USING (event_nid)
+     WHERE t.device_nid = $1 AND t.path_digest = $2
+"""
+
+
+class Send:
+    """Sends events of local users."""
+
+    def __init__(
+        self,
+        db: Database,
+        live: LiveRooms,
+        append: Append,
+        clock: Clock,
+        server_name: ServerName,
+        key: SigningKey,
+    ) -> None:
+        self._db = db
+        self._live = live
+        self._append = append
+        self._clock = clock
+        self._server_name = server_name
+        self._key = key
+
+    async def send(
+        self, room_id: str, new: NewEvent, *, transaction: Transaction | None = None
+    ) -> EventId:
+        """Send an event; answered once it is committed.
+
+        The same transaction again answers the first event, and so does a state event that would
+        change nothing. Raises `NotFound` (no such room), `AuthRuleFailed`, `TooLarge`, `BadJson`.
+        """
+
+        async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
+            unchanged = await self._find_unchanged(room, new)
+            if unchanged is not None:
+                return unchanged, ()
+            pdu, auth_nids = await self.make(room, new)
+            return pdu.event_id, await self._append.stage(
+                room, pdu, auth_nids, transaction=transaction
+            )
+
+        try:
+            return await self.in_room(room_id, attempt)
+        except TransactionSeen:
+            if transaction is None:
+                raise
+            return await self.get_sent(transaction)
+
+    async def in_room(
+        self, room_id: str, attempt: Callable[[LiveRoom], Awaitable[tuple[T, Sequence[Write]]]]
+    ) -> T:
+        """Run `attempt` with the room locked, commit the writes that it returns with its result.
+
+        It is run again when another process has moved the room meanwhile, so it must have no
+        effects but on the live room. A failed attempt leaves the live room as it was.
+        """
+        for _ in range(ATTEMPTS):
+            room = await self._live.get(room_id)
+            async with room.lock:
+                if room.is_stale:
+                    continue
+                revision = room.revision
+                try:
+                    result, writes = await attempt(room)
+                except BaseException:
+                    if room.revision != revision:
+                        self._live.drop(room)
+                    raise
+                done = self._append.submit(room, writes) if writes else None
+            try:
+                if done is not None:
+                    await asyncio.shield(done)
+            except RoomMoved:
+                continue
+            return result
+        raise RoomMoved([room.room_nid])
+
+    async def make(self, room: LiveRoom, new: NewEvent) -> tuple[Pdu, list[int]]:
+        """The signed event, after all of the room's forward extremities, and its auth events.
+
+        Raises `AuthRuleFailed` if the current state does not allow it.
+        """
+        places = auth_event_places(new.type, new.state_key, new.sender, new.content, room.version)
+        await self._live.load_entries(room, (CREATE, *places))
+        entries = [entry for place in places if (entry := room.state[place]) is not None]
+        pair_format = room.version.event_format is EventFormat.V1
+        pdu = build_event(
+            room_version=room.version,
+            room_id=room.room_id,
+            sender=new.sender,
+            event_type=new.type,
+            content=new.content,
+            depth=room.max_depth + 1,
+            origin_server_ts=new.origin_server_ts or self._clock(),
+            prev_events=list(room.extremities.values()),
+            auth_events=[entry.pdu.event_id for entry in entries],
+            server_name=self._server_name,
+            key=self._key,
+            state_key=new.state_key,
+            redacts=new.redacts,
+            opaque_id=secrets.token_urlsafe(16) if pair_format else None,
+            hashes_of=await self._hashes(room, entries) if pair_format else None,
+        )
+        check_auth(pdu, room.auth_state((CREATE, *places)))
+        return pdu, [entry.event_nid for entry in entries]
+
+    async def get_sent(self, transaction: Transaction) -> EventId:
+        """The event that a transaction made."""
+        event_id = await self._db.fetchval(
+            SELECT_SENT, transaction.device_nid, transaction.path_digest
+        )
+        return EventId(event_id)
+
+    async def _find_unchanged(self, room: LiveRoom, new: NewEvent) -> EventId | None:
+        """The current event at the place of a new one that says the same."""
+        if new.state_key is None:
+            return None
+        place = (new.type, new.state_key)
+        await self._live.load_entries(room, (place,))
+        current = room.state[place]
+        if current is None or current.pdu.sender != new.sender:
+            return None
+        return current.pdu.event_id if current.pdu.content == new.content else None
+
+    async def _hashes(self, room: LiveRoom, entries: Sequence[Any]) -> ReferenceHashes:
+        """Reference hashes of what an event of room version 1 or 2 refers to."""
+        known = {entry.pdu.event_id: decode(entry.pdu.encoded) for entry in entries}
+        for nid, event_id in room.extremities.items():
+            if event_id in room.tip_fields:
+                known[event_id] = room.tip_fields[event_id]
+            else:
+                stored = (await get_events(self._db, (nid,)))[nid]
+                known[event_id] = stored.fields
+        return {
+            event_id: reference_hashes(fields, room.version) for event_id, fields in known.items()
+        }
