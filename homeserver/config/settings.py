@@ -9,7 +9,7 @@ or to `server.data_dir` where the text says so; `load.py` makes them absolute.
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,8 @@ Port = Annotated[int, Range(0, 65_535)]
 Rate = Annotated[float, Range(0)]
 
 
-class Section:
-    """What all groups of settings have in common."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-
 @dataclass(frozen=True, slots=True)
-class Server(Section):
+class Server:
     """Who this server is and where it keeps its things."""
 
     name: str
@@ -55,7 +48,7 @@ class Server(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Listener(Section):
+class Listener:
     """An address and port to listen on."""
 
     address: str = "127.0.0.1"
@@ -69,11 +62,12 @@ class Listener(Section):
     serves: tuple[Literal["client", "federation"], ...] = ("client", "federation")
     """The APIs that are served here."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks of reverse proxies whose X-Forwarded-For is believed."""
+    """Addresses or networks of reverse proxies whose X-Forwarded-For is believed, for instance
+    "127.0.0.1"."""
 
 
 @dataclass(frozen=True, slots=True)
-class Database(Section):
+class Database:
     """PostgreSQL: a private one in the data directory, or one that runs elsewhere."""
 
     url: str = ""
@@ -94,7 +88,7 @@ class Database(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class TermsDocument(Section):
+class TermsDocument:
     """A document that new users must accept."""
 
     name: str
@@ -110,7 +104,7 @@ class TermsDocument(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Registration(Section):
+class Registration:
     """Who may make an account."""
 
     enabled: bool = False
@@ -132,7 +126,7 @@ class Registration(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Auth(Section):
+class Auth:
     """Passwords, sessions and tokens."""
 
     password_login: bool = True
@@ -157,7 +151,7 @@ class Auth(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms(Section):
+class Rooms:
     """Rooms, aliases and the room directory."""
 
     default_version: str = "12"
@@ -177,7 +171,7 @@ class Rooms(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance(Section):
+class Allowance:
     """A token bucket."""
 
     per_second: Rate = 1.0
@@ -187,14 +181,14 @@ class Allowance(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits(Section):
+class Limits:
     """What one user or one address may ask for; beyond it the answer is 429 with Retry-After."""
 
     enabled: bool = True
     """Limit rates at all. Turn it off for tests and benchmarks only."""
-    request: Allowance = Allowance(per_second=50, burst=200)
+    request: Allowance = Allowance(per_second=50, burst=500)
     """Reads and small writes."""
-    message: Allowance = Allowance(per_second=2, burst=30)
+    message: Allowance = Allowance(per_second=5, burst=50)
     """Sending events."""
     login: Allowance = Allowance(per_second=0.1, burst=10)
     """Attempts to log in."""
@@ -202,13 +196,13 @@ class Limits(Section):
     """Attempts to register."""
     join: Allowance = Allowance(per_second=0.5, burst=20)
     """Joining rooms."""
-    room_creation: Allowance = Allowance(per_second=0.05, burst=10)
+    room_creation: Allowance = Allowance(per_second=0.1, burst=10)
     """Creating rooms."""
-    invite: Allowance = Allowance(per_second=0.2, burst=20)
+    invite: Allowance = Allowance(per_second=0.5, burst=20)
     """Inviting."""
-    search: Allowance = Allowance(per_second=0.5, burst=10)
+    search: Allowance = Allowance(per_second=1, burst=20)
     """Searching messages, rooms and users."""
-    report: Allowance = Allowance(per_second=0.05, burst=5)
+    report: Allowance = Allowance(per_second=0.1, burst=10)
     """Reporting rooms, events and users."""
     max_body_bytes: Annotated[int, Range(65_536)] = 1_048_576
     """The largest request body of any endpoint but uploads of media."""
@@ -217,7 +211,7 @@ class Limits(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Cache(Section):
+class Cache:
     """Memory."""
 
     budget_mb: Positive = 32
@@ -225,7 +219,7 @@ class Cache(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Presence(Section):
+class Presence:
     """Who is online."""
 
     enabled: bool = True
@@ -233,7 +227,7 @@ class Presence(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(Section):
+class Turn:
     """The TURN server for calls between two people."""
 
     uris: tuple[str, ...] = ()
@@ -251,7 +245,7 @@ class Turn(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Federation(Section):
+class Federation:
     """Other servers."""
 
     enabled: bool = True
@@ -269,7 +263,7 @@ class Federation(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing(Section):
+class Outgoing:
     """Outgoing connections of every kind: federation, push gateways, URL previews."""
 
     verify_tls: bool = True
@@ -307,7 +301,7 @@ class Outgoing(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Media(Section):
+class Media:
     """Files that users send."""
 
     directory: Path = Path("media")
@@ -319,7 +313,7 @@ class Media(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class UserDirectory(Section):
+class UserDirectory:
     """Searching for users."""
 
     enabled: bool = True
@@ -330,7 +324,7 @@ class UserDirectory(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class SupportContact(Section):
+class SupportContact:
     """Someone to turn to; at least one of the two addresses is needed."""
 
     role: str = "m.role.admin"
@@ -342,7 +336,7 @@ class SupportContact(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class WellKnown(Section):
+class WellKnown:
     """The files below /.well-known/matrix, which lead clients and servers here."""
 
     serve: bool = True
@@ -356,10 +350,13 @@ class WellKnown(Section):
     """The URL of a page with help for users."""
     support_contacts: tuple[SupportContact, ...] = ()
     """Whom users can turn to."""
+    policy_server_key: str = ""
+    """The ed25519 public key (unpadded base64) of the policy server at this name, if there is
+    one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Log(Section):
+class Log:
     """What is logged, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -369,7 +366,7 @@ class Log(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(Section):
+class Settings:
     """All settings."""
 
     server: Server
@@ -397,15 +394,20 @@ def to_json(settings: Settings) -> str:
 
 def from_json(text: str) -> Settings:
     """What `to_json` was given; the text is trusted, nothing is checked again."""
-    settings: Settings = _build(Settings, json.loads(text))
+    return from_values(json.loads(text))
+
+
+def from_values(values: dict[str, Any]) -> Settings:
+    """The records for checked values, nested as they are in the file and complete."""
+    settings: Settings = _build(Settings, values)
     return settings
 
 
 def _build(kind: Any, value: Any) -> Any:
-    """The value of type `kind` that JSON has flattened."""
-    if is_dataclass(kind):
+    """The value of type `kind` from what JSON or pydantic makes of it."""
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields(kind)})  # type: ignore[operator]
+        return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields(kind)})
     if get_origin(kind) is tuple:
         return tuple(_build(get_args(kind)[0], item) for item in value)
     if kind is Path or (value is not None and Path in get_args(kind)):
