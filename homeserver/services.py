@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from homeserver.client_api.discovery import Discovery
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from storage.committer import Committer
@@ -16,7 +15,6 @@ class Services:
 
     settings: Settings
     clock: Clock
-    discovery: Discovery
     db: Pool
     names: Names
     committer: Committer

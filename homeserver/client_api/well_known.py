@@ -7,30 +7,23 @@ from typing import Any
 
 from federation.protocol.endpoint import Access, endpoint
 from federation.protocol.errors import NotFound
-from homeserver.client_api.discovery import Contact
+from homeserver.config.settings import SupportContact, WellKnown
 from homeserver.http.call import Call
 
 
 @endpoint("GET", "/.well-known/matrix/client", Access.PUBLIC)
 async def get_wellknown(call: Call) -> dict[str, Any]:
-    """Tell clients where the server is. Errors: `NotFound` where that is not configured."""
-    discovery = call.services.discovery
-    if discovery.client_base_url is None:
-        raise NotFound("No client discovery information is available")
-    found: dict[str, Any] = {
-        **discovery.client_extra,
-        "m.homeserver": {"base_url": discovery.client_base_url},
-    }
-    if discovery.identity_server_base_url is not None:
-        found["m.identity_server"] = {"base_url": discovery.identity_server_base_url}
-    return found
+    """Tell clients where the server is. Errors: `NotFound` where another server does."""
+    server = call.services.settings.server
+    base_url = server.public_baseurl or f"https://{server.name}"
+    return {"m.homeserver": {"base_url": base_url}, **served(call).client_extra}
 
 
 @endpoint("GET", "/.well-known/matrix/server", Access.PUBLIC)
 async def get_wellknown_server(call: Call) -> dict[str, Any]:
-    """Tell other servers where this one is. Errors: `NotFound` where it is not elsewhere."""
-    delegated_server = call.services.discovery.delegated_server
-    if delegated_server is None:
+    """Tell other servers where this one is. Errors: `NotFound` where it is at its own name."""
+    delegated_server = served(call).server
+    if not delegated_server:
         raise NotFound("No server discovery information is available")
     return {"m.server": delegated_server}
 
@@ -38,12 +31,12 @@ async def get_wellknown_server(call: Call) -> dict[str, Any]:
 @endpoint("GET", "/.well-known/matrix/support", Access.PUBLIC)
 async def get_wellknown_support(call: Call) -> dict[str, Any]:
     """Tell people whom to turn to. Errors: `NotFound` where nobody is named."""
-    discovery = call.services.discovery
+    well_known = served(call)
     found: dict[str, Any] = {}
-    if discovery.contacts:
-        found["contacts"] = [render_contact(contact) for contact in discovery.contacts]
-    if discovery.support_page is not None:
-        found["support_page"] = discovery.support_page
+    if well_known.support_contacts:
+        found["contacts"] = [render_contact(contact) for contact in well_known.support_contacts]
+    if well_known.support_page:
+        found["support_page"] = well_known.support_page
     if not found:
         raise NotFound("No support information is available")
     return found
@@ -51,21 +44,29 @@ async def get_wellknown_support(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/.well-known/matrix/policy_server", Access.PUBLIC)
 async def get_wellknown_policy(call: Call) -> dict[str, Any]:
-    """Tell the keys of the policy server. Errors: `NotFound` where there is none."""
-    keys = call.services.discovery.policy_server_keys
-    if not keys:
+    """Tell the key of the policy server at this name. Errors: `NotFound` where there is none."""
+    key = served(call).policy_server_key
+    if not key:
         raise NotFound("No policy server information is available")
-    return {"public_keys": keys}
+    return {"public_keys": {"ed25519": key}}
 
 
-def render_contact(contact: Contact) -> dict[str, str]:
+def served(call: Call) -> WellKnown:
+    """What is to be answered here. Raises `NotFound` where another web server does that."""
+    well_known = call.services.settings.well_known
+    if not well_known.serve:
+        raise NotFound("This server does not answer for its domain")
+    return well_known
+
+
+def render_contact(contact: SupportContact) -> dict[str, str]:
     """A contact as the specification shows it."""
     fields = {
         "role": contact.role,
         "matrix_id": contact.matrix_id,
         "email_address": contact.email_address,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value}
 
 
 ENDPOINTS = (

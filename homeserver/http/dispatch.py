@@ -10,8 +10,9 @@ cancelled: they are registered here while they wait, and the listener reports lo
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aiohttp import web
 
@@ -39,6 +40,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("hearth.http")
 
 PREFLIGHT = Response(204, headers={"Access-Control-Max-Age": "86400"})
+COMPRESSED = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+
+
+Api = Literal["client", "federation"]
+
+FEDERATION_PREFIXES = ("/_matrix/federation/", "/_matrix/key/")
+COMMON_PREFIXES = ("/.well-known/",)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What differs between listeners: the endpoints that they serve and the proxies before them."""
+
+    router: Router
+    proxies: TrustedProxies
 
 
 class Dispatcher:
@@ -46,13 +62,12 @@ class Dispatcher:
 
     __slots__ = (
         "_authenticator",
+        "_endpoints",
         "_idle",
         "_ids",
         "_in_flight",
         "_limiter",
         "_long_polls",
-        "_proxies",
-        "_router",
         "_services",
         "_settings",
         "_stopping",
@@ -65,33 +80,36 @@ class Dispatcher:
         authenticator: Authenticator,
         settings: HttpSettings,
     ) -> None:
-        allowances = settings.allowances if settings.rate_limits else {}
-        self._router = Router(endpoints)
+        self._endpoints = tuple(endpoints)
         self._services = services
         self._authenticator = authenticator
         self._settings = settings
-        self._limiter = RateLimiter(allowances, time.monotonic)
-        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._limiter = RateLimiter(settings.allowances, time.monotonic)
         self._ids = RequestIds()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._long_polls: dict[object, asyncio.Task[Any]] = {}
         self._stopping = False
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; the handler that aiohttp's server calls."""
+    def door(self, apis: Collection[Api], trusted_proxies: Iterable[str]) -> Door:
+        """A way in for the requests of a listener. Raises `ValueError` for paths claimed twice."""
+        served = [endpoint for endpoint in self._endpoints if apis_of(endpoint.path) & set(apis)]
+        return Door(Router(served), TrustedProxies(trusted_proxies))
+
+    async def answer(self, door: Door, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
         self._in_flight += 1
+        started_s = time.monotonic()
+        request_id = self._ids.begin()
         try:
-            started = time.monotonic()
-            request_id = self._ids.begin()
-            answer = await self._answer(request, request_id)
+            answer = await self._find_answer(door, request, request_id)
             reply = await self._render(request, request_id, answer)
-            if self._settings.log_requests:
-                log_request(request, reply.status, time.monotonic() - started)
         finally:
             self._in_flight -= 1
             if self._stopping and not self._in_flight:
                 self._idle.set()
+        if log.isEnabledFor(logging.DEBUG):
+            log_request(request, reply.status, time.monotonic() - started_s)
         return cast(web.StreamResponse, reply)
 
     def connection_lost(self, connection: object) -> None:
@@ -116,11 +134,11 @@ class Dispatcher:
         except TimeoutError:
             log.warning("%d requests did not finish in time", self._in_flight)
 
-    async def _answer(self, request: web.BaseRequest, request_id: str) -> Answer:
+    async def _find_answer(self, door: Door, request: web.BaseRequest, request_id: str) -> Answer:
         if request.method == "OPTIONS":
             return PREFLIGHT
         try:
-            return await self._serve(request, request_id)
+            return await self._serve(door, request, request_id)
         except MatrixError as error:
             return error_response(error)
         except ClientGone:
@@ -129,18 +147,18 @@ class Dispatcher:
             log.exception("Request %s failed: %s", request_id, describe(request))
             return internal_error_response(request_id)
 
-    async def _serve(self, request: web.BaseRequest, request_id: str) -> Answer:
+    async def _serve(self, door: Door, request: web.BaseRequest, request_id: str) -> Answer:
         path, _, query_string = request.raw_path.partition("?")
         if not path.startswith("/"):
             path = request.rel_url.raw_path
-        endpoint, parameters = self._router.find(request.method, path)
+        endpoint, parameters = door.router.find(request.method, path)
         call = Call(
             services=self._services,
             request=request,
             path=parameters,
             query_string=query_string,
             request_id=request_id,
-            remote_address=self._proxies.client_address(
+            remote_address=door.proxies.client_address(
                 request.remote or "", request.headers.get("X-Forwarded-For")
             ),
         )
@@ -169,9 +187,10 @@ class Dispatcher:
     async def _read(self, call: Call, endpoint: Endpoint[Call]) -> None:
         if endpoint.method == "GET":
             return
-        call.body = await read_body(
-            call.request, endpoint.max_body_bytes, self._settings.body_timeout_s
-        )
+        max_bytes = endpoint.max_body_bytes
+        if endpoint.body is Body.JSON:
+            max_bytes = min(max_bytes, self._settings.max_body_bytes)
+        call.body = await read_body(call.request, max_bytes, self._settings.body_timeout_s)
         if endpoint.body is Body.JSON:
             call.json = parse_object(call.body)
 
@@ -196,19 +215,17 @@ class Dispatcher:
     async def _render(self, request: web.BaseRequest, request_id: str, answer: Answer) -> Reply:
         response = answer if isinstance(answer, Response) else Response(200, answer)
         try:
-            body = encode_json(response.body)
-        except TypeError:
-            log.exception("Answer to request %s is not JSON: %s", request_id, describe(request))
-            response = internal_error_response(request_id)
-            body = encode_json(response.body)
-        headers = response.headers
+            return await self._build_reply(request, response)
+        except (TypeError, ValueError):
+            # A value that is no JSON, or a header that would not stay one.
+            log.exception("Answer to request %s is broken: %s", request_id, describe(request))
+            return await self._build_reply(request, internal_error_response(request_id))
+
+    async def _build_reply(self, request: web.BaseRequest, response: Response) -> Reply:
+        body, headers = encode_json(response.body), response.headers
         if self._is_to_compress(request, body):
             body = await compress(body)
-            headers = {
-                "Content-Encoding": "gzip",
-                "Vary": "Accept-Encoding",
-                **(headers or {}),
-            }
+            headers = {**COMPRESSED, **(headers or {})}
         return Reply(
             response.status,
             build_head(response.status, response.content_type, headers),
@@ -224,9 +241,16 @@ class Dispatcher:
         return "gzip" in request.headers.get("Accept-Encoding", "")
 
 
+def apis_of(path: str) -> set[Api]:
+    """The APIs that an endpoint belongs to."""
+    if path.startswith(COMMON_PREFIXES):
+        return {"client", "federation"}
+    return {"federation"} if path.startswith(FEDERATION_PREFIXES) else {"client"}
+
+
 def log_request(request: web.BaseRequest, status: int, seconds: float) -> None:
     """One line for each request."""
-    log.info("%s %d %.1f ms %s", describe(request), status, seconds * 1000, request.remote)
+    log.debug("%s %d %.1f ms %s", describe(request), status, seconds * 1000, request.remote)
 
 
 def describe(request: web.BaseRequest) -> str:

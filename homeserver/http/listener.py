@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from homeserver.http.dispatch import Dispatcher
-from homeserver.http.settings import HttpSettings
+from homeserver.config.settings import Listener
+from homeserver.http.dispatch import Api, Dispatcher, Door
+from homeserver.http.settings import LOOPBACK, HttpSettings
 
 log = logging.getLogger("hearth.http")
 
@@ -33,11 +35,39 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen; port 0 takes a free one."""
+    """Where to listen, what to serve there, and whose X-Forwarded-For header to believe.
+
+    Port 0 takes a free one.
+    """
 
     host: str
     port: int
     tls: TlsFiles | None = None
+    serves: tuple[Api, ...] = ("client", "federation")
+    trusted_proxies: tuple[str, ...] = LOOPBACK
+
+
+def listen_addresses(listeners: Iterable[Listener]) -> list[ListenAddress]:
+    """The addresses that the operator sets. Raises `ValueError` for a certificate without key."""
+    return [
+        ListenAddress(
+            host=listener.address,
+            port=listener.port,
+            tls=tls_files(listener),
+            serves=listener.serves,
+            trusted_proxies=listener.trusted_proxies,
+        )
+        for listener in listeners
+    ]
+
+
+def tls_files(listener: Listener) -> TlsFiles | None:
+    """Certificate and key of a listener that has them. Raises `ValueError` for one without key."""
+    if listener.tls_certificate is None:
+        return None
+    if listener.tls_key is None:
+        raise ValueError(f"The listener on port {listener.port} has a certificate without a key")
+    return TlsFiles(listener.tls_certificate, listener.tls_key)
 
 
 class HttpServer:
@@ -49,7 +79,7 @@ class HttpServer:
         self._sockets: list[asyncio.Server] = []
         self._certificates: list[ReloadableCertificate] = []
         self._watch: asyncio.Task[None] | None = None
-        self._connections: ConnectionServer | None = None
+        self._connections: list[ConnectionServer] = []
 
     @property
     def ports(self) -> list[int]:
@@ -58,10 +88,9 @@ class HttpServer:
 
     async def start(self, addresses: Sequence[ListenAddress]) -> None:
         """Listen. Raises `OSError` (address in use, no such file) or `ssl.SSLError`."""
-        self._connections = ConnectionServer(self._dispatcher, self._settings)
         try:
             for address in addresses:
-                self._sockets.append(await self._listen(address, self._connections))
+                self._sockets.append(await self._listen(address))
         except OSError:
             await self.stop(grace_s=0)
             raise
@@ -74,11 +103,12 @@ class HttpServer:
             self._watch.cancel()
         for server in self._sockets:
             server.close()
-        if self._connections is not None:
-            await self._dispatcher.drain(grace_s)
-            self._connections.pre_shutdown()
-            # What is left of the calls in flight has had its time; answers need a moment to go out.
-            await self._connections.shutdown(timeout=1)
+        await self._dispatcher.drain(grace_s)
+        for connections in self._connections:
+            connections.pre_shutdown()
+            # The calls have had their time; answers need a moment to go out.
+            await connections.shutdown(timeout=1)
+        self._connections.clear()
         self._sockets.clear()
 
     def reload_certificates(self) -> None:
@@ -86,9 +116,10 @@ class HttpServer:
         for certificate in self._certificates:
             certificate.reload()
 
-    async def _listen(
-        self, address: ListenAddress, connections: "ConnectionServer"
-    ) -> asyncio.Server:
+    async def _listen(self, address: ListenAddress) -> asyncio.Server:
+        door = self._dispatcher.door(address.serves, address.trusted_proxies)
+        connections = ConnectionServer(self._dispatcher, door, self._settings)
+        self._connections.append(connections)
         context = None
         if address.tls is not None:
             certificate = ReloadableCertificate(address.tls)
@@ -112,9 +143,9 @@ class HttpServer:
 class ConnectionServer(web.Server):
     """aiohttp's protocol factory, set up for us; tells the dispatcher of lost connections."""
 
-    def __init__(self, dispatcher: Dispatcher, settings: HttpSettings) -> None:
+    def __init__(self, dispatcher: Dispatcher, door: Door, settings: HttpSettings) -> None:
         super().__init__(
-            dispatcher,
+            partial(dispatcher.answer, door),
             access_log=None,
             logger=PROTOCOL_LOG,
             keepalive_timeout=settings.keepalive_s,

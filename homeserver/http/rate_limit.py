@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 
 from federation.protocol.endpoint import Rate
 from federation.protocol.errors import LimitExceeded
-from homeserver.http.settings import Allowance
+from homeserver.config.settings import Allowance
 
 MAX_CALLERS = 20_000
 """Callers remembered for each class of calls, some 100 bytes each."""
+
+SLOWEST_PER_SECOND = 1e-6
+"""What an allowance of 0 a second means: a burst, and one call more every twelve days."""
 
 
 class RateLimiter:
@@ -51,7 +54,7 @@ class Buckets:
     __slots__ = ("_former", "_generation_size", "_interval_s", "_recent", "_tolerance_s")
 
     def __init__(self, allowance: Allowance, max_callers: int) -> None:
-        self._interval_s = 1 / allowance.per_second
+        self._interval_s = 1 / max(allowance.per_second, SLOWEST_PER_SECOND)
         self._tolerance_s = self._interval_s * allowance.burst
         self._generation_size = max_callers // 2
         self._recent: dict[str, float] = {}

@@ -1,47 +1,41 @@
-"""What an operator may set about the HTTP side."""
+"""What of the configuration the HTTP side needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from federation.protocol.endpoint import Rate
+from homeserver.config.settings import Allowance, Limits
 
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """`burst` calls at once, refilled at `per_second`."""
-
-    per_second: float
-    burst: int
-
-
-DEFAULT_ALLOWANCES: Mapping[Rate, Allowance] = {
-    Rate.REQUEST: Allowance(per_second=50, burst=500),
-    Rate.MESSAGE: Allowance(per_second=5, burst=50),
-    Rate.LOGIN: Allowance(per_second=0.1, burst=10),
-    Rate.REGISTRATION: Allowance(per_second=0.05, burst=5),
-    Rate.JOIN: Allowance(per_second=0.5, burst=20),
-    Rate.ROOM_CREATION: Allowance(per_second=0.1, burst=10),
-    Rate.INVITE: Allowance(per_second=0.5, burst=20),
-    Rate.SEARCH: Allowance(per_second=1, burst=20),
-    Rate.REPORT: Allowance(per_second=0.1, burst=10),
-}
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
     """Limits and deadlines of the HTTP side.
 
-    `trusted_proxies` are the address ranges whose X-Forwarded-For header is believed. A class of
-    calls that `allowances` does not name is not limited. Bodies longer than `gzip_over_bytes` are
-    compressed for clients that ask; None (the default, compression costs more CPU than most
-    answers) leaves that to a reverse proxy.
+    Calls of a class that `allowances` does not name are not limited. `max_body_bytes` caps every
+    JSON body, whatever its endpoint allows. Bodies longer than `gzip_over_bytes` are compressed
+    for clients that ask; None (the default, compression costs more CPU than most answers) leaves
+    that to a reverse proxy.
     """
 
-    rate_limits: bool = True
-    allowances: Mapping[Rate, Allowance] = field(default_factory=lambda: DEFAULT_ALLOWANCES)
-    trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    allowances: Mapping[Rate, Allowance] = field(default_factory=dict)
+    max_body_bytes: int = 1_048_576
     body_timeout_s: float = 60
     write_timeout_s: float = 60
     keepalive_s: float = 75
     gzip_over_bytes: int | None = None
-    log_requests: bool = False
+
+
+def http_settings(limits: Limits) -> HttpSettings:
+    """The HTTP side of the limits that the operator sets."""
+    return HttpSettings(
+        allowances=allowances_of(limits) if limits.enabled else {},
+        max_body_bytes=limits.max_body_bytes,
+        body_timeout_s=limits.request_timeout_s,
+    )
+
+
+def allowances_of(limits: Limits) -> dict[Rate, Allowance]:
+    """The allowance of each class of calls; their names are those of the settings."""
+    return {rate: getattr(limits, rate.value) for rate in Rate if rate is not Rate.NONE}
