@@ -3,13 +3,12 @@
 Source: server-server API, "Calculating the content hash for an event".
 """
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 from federation.protocol import canonical_json
+from federation.protocol.unpadded_base64 import decode_base64, encode_base64
 
 _UNCOVERED = frozenset({"unsigned", "signatures", "hashes"})
 
@@ -33,12 +32,11 @@ def check_content_hash(fields: Mapping[str, Any]) -> bool:
     if claimed == expected:
         return True
     try:
-        claimed_bytes = a2b_base64(claimed + "=" * (-len(claimed) % 4))
-    except (Base64Error, ValueError):
+        return decode_base64(claimed) == decode_base64(expected)
+    except ValueError:
         return False
-    return claimed_bytes == a2b_base64(expected + "=")
 
 
 def hash_base64(data: bytes) -> str:
     """SHA-256 in unpadded Base64."""
-    return b2a_base64(sha256(data).digest(), newline=False)[:-1].decode()
+    return encode_base64(sha256(data).digest())

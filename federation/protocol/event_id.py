@@ -3,8 +3,6 @@
 Source: server-server API, "Calculating the reference hash for an event"; room versions 3 and 4.
 """
 
-from base64 import urlsafe_b64encode
-from binascii import b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
@@ -14,6 +12,7 @@ from federation.protocol.errors import InvalidEvent
 from federation.protocol.identifiers import EventId, RoomId
 from federation.protocol.redaction import redact
 from federation.protocol.room_versions import EventFormat, RoomVersion
+from federation.protocol.unpadded_base64 import encode_base64, encode_urlsafe_base64
 
 
 def reference_bytes(fields: Mapping[str, Any], room_version: RoomVersion) -> bytes:
@@ -33,8 +32,7 @@ def reference_hash(fields: Mapping[str, Any], room_version: RoomVersion) -> byte
 
 def reference_hashes(fields: Mapping[str, Any], room_version: RoomVersion) -> dict[str, str]:
     """The hashes that stand beside the ID in references to an event of room versions 1 and 2."""
-    digest = reference_hash(fields, room_version)
-    return {"sha256": b2a_base64(digest, newline=False)[:-1].decode()}
+    return {"sha256": encode_base64(reference_hash(fields, room_version))}
 
 
 def event_id_of(fields: Mapping[str, Any], room_version: RoomVersion) -> EventId:
@@ -52,12 +50,9 @@ def event_id_of(fields: Mapping[str, Any], room_version: RoomVersion) -> EventId
 
 def event_id_from_bytes(covered: bytes, room_version: RoomVersion) -> EventId:
     """The event ID for `reference_bytes`, in room versions 3 and later."""
-    digest = sha256(covered).digest()
-    if room_version.event_format is EventFormat.V3:
-        encoded = b2a_base64(digest, newline=False)
-    else:
-        encoded = urlsafe_b64encode(digest)
-    return EventId("$" + encoded[:-1].decode())
+    urlsafe = room_version.event_format is not EventFormat.V3
+    encode = encode_urlsafe_base64 if urlsafe else encode_base64
+    return EventId("$" + encode(sha256(covered).digest()))
 
 
 def room_id_of_create_event(event_id: EventId) -> RoomId:

@@ -13,12 +13,11 @@ from federation.protocol.room_versions import RoomVersion
 from federation.protocol.signatures import (
     ALGORITHM,
     SigningKey,
-    decode_base64,
-    encode_base64,
     sign_json,
     signatures_of,
     verify_json,
 )
+from federation.protocol.unpadded_base64 import decode_base64, encode_base64
 
 MAX_VALIDITY_MS = 7 * 24 * 3600 * 1000
 """However long a server says its keys are valid, it must be asked again after a week."""

@@ -4,8 +4,6 @@ An event's signatures cover the same bytes as its reference hash, `event_id.refe
 Source: appendices, "Signing JSON"; server-server API, "Signing Events".
 """
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +23,7 @@ from federation.protocol.errors import InvalidParam, SignatureInvalid
 from federation.protocol.event_id import reference_bytes
 from federation.protocol.identifiers import KeyId, ServerName, server_of
 from federation.protocol.room_versions import EventFormat, RoomVersion
+from federation.protocol.unpadded_base64 import decode_base64, encode_base64
 
 ALGORITHM = "ed25519"
 
@@ -179,20 +178,6 @@ def add_signature(
     signatures = _object_or_empty(obj.get("signatures"))
     by_key = {**_object_or_empty(signatures.get(server_name)), key_id: signature}
     return {**obj, "signatures": {**signatures, server_name: by_key}}
-
-
-def encode_base64(data: bytes) -> str:
-    """Unpadded Base64."""
-    return b2a_base64(data, newline=False).rstrip(b"=").decode()
-
-
-def decode_base64(text: str) -> bytes:
-    """The bytes of Base64 with or without padding, standard or URL-safe; raises ValueError."""
-    standard = text.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return a2b_base64(standard + "=" * (-len(standard) % 4), strict_mode=True)
-    except Base64Error as error:
-        raise ValueError("Not Base64") from error
 
 
 def _parse_key_line(number: int, line: str) -> SigningKey:
