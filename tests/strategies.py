@@ -124,6 +124,10 @@ def event_contents(values: st.SearchStrategy[Any] = json_values) -> st.SearchStr
     return st.dictionaries(st.one_of(content_keys, json_text), values, max_size=5)
 
 
+redactable_events = st.tuples(st.sampled_from(redactable_types), event_contents())
+"""An event type that redaction knows, and content for it."""
+
+
 @st.composite
 def event_fields(draw: st.DrawFn, room_version: RoomVersion) -> dict[str, Any]:
     """The fields of a well-formed event, its hashes and signatures being made up."""

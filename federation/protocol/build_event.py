@@ -157,7 +157,7 @@ def _finish(
 
     covered = redact(fields, room_version)
     kept = redact_content(fields["type"], content, room_version)
-    if kept is content:
+    if kept == content:
         covered["content"] = fields["content"]
     else:
         covered["content"] = orjson.Fragment(canonical_json.encode_for(kept, room_version))
@@ -174,8 +174,7 @@ def _finish(
 
 def _check_limits(fields: Mapping[str, Any], room_version: RoomVersion) -> None:
     for name in _LIMITED:
-        value = fields.get(name, "")
-        if not isinstance(value, str) or not is_within_bytes(value):
+        if not is_within_bytes(fields.get(name, "")):
             raise TooLarge(f"`{name}` is longer than 255 bytes")
     if len(fields["prev_events"]) > MAX_PREV_EVENTS or len(fields["auth_events"]) > MAX_AUTH_EVENTS:
         raise InvalidEvent("The event refers to too many events")
