@@ -92,12 +92,16 @@ CREATE TABLE state_snapshots (
     event_nids   bigint[] NOT NULL
 );
 
+-- Members are told apart from the rest: a large room has thousands of them, and most readers want
+-- the few other events.
 CREATE TABLE current_state (
+    event_nid bigint NOT NULL,
     room_nid  integer NOT NULL,
     place_nid integer NOT NULL,
-    event_nid bigint NOT NULL,
+    is_member boolean NOT NULL,
     PRIMARY KEY (room_nid, place_nid)
 ) WITH (fillfactor = 85);
+CREATE INDEX current_state_without_members ON current_state (room_nid) WHERE NOT is_member;
 CREATE INDEX current_state_place ON current_state (place_nid);
 
 -- Everybody's latest membership of a room, as its current state has it; for users of this server

@@ -50,6 +50,15 @@ class HeadMove:
 
 
 @dataclass(frozen=True, slots=True)
+class StateChange:
+    """The current state has another event at a place, or none (`REMOVED`)."""
+
+    place_nid: int
+    event_nid: int
+    is_member: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MemberChange:
     """Somebody's membership of the room after an event."""
 
@@ -100,7 +109,7 @@ class AddEvent(Write):
     prev_nids: tuple[int, ...]
     auth_nids: tuple[int, ...]
     head: HeadMove | None = None
-    state_changes: tuple[tuple[int, int], ...] = ()
+    state_changes: tuple[StateChange, ...] = ()
     members: tuple[MemberChange, ...] = ()
     relation: Relation | None = None
     redaction: RedactionEffect | None = None
@@ -273,8 +282,8 @@ async def _insert_transactions(db: Database, adds: Sequence[AddEvent]) -> None:
 
 
 UPSERT_STATE = """
-    INSERT INTO current_state (room_nid, place_nid, event_nid)
-    SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[])
+    INSERT INTO current_state (room_nid, place_nid, event_nid, is_member)
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::boolean[])
     ON CONFLICT (room_nid, place_nid) DO UPDATE SET event_nid = excluded.event_nid
 """
 
@@ -288,10 +297,16 @@ DELETE_STATE = """
 
 async def _change_state(db: Database, adds: Sequence[AddEvent]) -> None:
     latest = {
-        (add.event.room_nid, place): event for add in adds for place, event in add.state_changes
+        (add.event.room_nid, change.place_nid): change
+        for add in adds
+        for change in add.state_changes
     }
-    kept = [(*key, event) for key, event in latest.items() if event != REMOVED]
-    gone = [key for key, event in latest.items() if event == REMOVED]
+    kept = [
+        (*key, change.event_nid, change.is_member)
+        for key, change in latest.items()
+        if change.event_nid != REMOVED
+    ]
+    gone = [key for key, change in latest.items() if change.event_nid == REMOVED]
     if kept:
         await db.execute(UPSERT_STATE, *map(list, zip(*kept, strict=True)))
     if gone:

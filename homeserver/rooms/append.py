@@ -21,6 +21,7 @@ from storage.add_events import (
     MemberChange,
     RedactionEffect,
     Relation,
+    StateChange,
     Transaction,
 )
 from storage.changes import Membership, Standing, StoredEvent
@@ -87,12 +88,14 @@ class Append:
         writes: list[Write] = []
         place_nid = replaces_nid = None
         members: tuple[MemberChange, ...] = ()
+        state_changes: tuple[StateChange, ...] = ()
         if pdu.is_state:
             place_nid = await self._names.places.get_nid(pdu.state_place)
             await self._live.load_entries(room, [pdu.state_place])
             replaced = room.state[pdu.state_place]
             replaces_nid = replaced.event_nid if replaced else None
             writes.append(await self._derive(room, {place_nid: event_nid}))
+            state_changes = (StateChange(place_nid, event_nid, is_member=pdu.type == MEMBER),)
             if pdu.type == MEMBER:
                 members = (await self._member_change(pdu, event_nid, sender_nid),)
             room.set_entry(pdu.state_place, StateEntry(event_nid, pdu))
@@ -122,7 +125,7 @@ class Append:
                 tuple(room.extremities),
                 tuple(auth_nids),
                 head,
-                ((place_nid, event_nid),) if place_nid is not None else (),
+                state_changes,
                 members,
                 find_relation(pdu.content),
                 redaction,

@@ -1,0 +1,112 @@
+"""Events as clients see them, with everything that stands in `unsigned`.
+
+What a page of events needs beside the events themselves (replaced state, redactions, transaction
+IDs, bundled aggregations) is read with one query each, and only where an event calls for it.
+Source: client-server API, "Room event format", "Aggregations of child events".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from federation.protocol.event_rendering import build_client_event, dump_event
+from federation.protocol.room_versions import get_room_version
+from homeserver.rooms.history_visibility import SeenEvent
+from homeserver.rooms.relations import Bundles
+from homeserver.rooms.viewer import Viewer
+from storage.changes import StoredEvent
+from storage.database import Database
+from storage.events import get_events
+from storage.names import Names, RoomName
+
+SELECT_ECHOES = """
+    SELECT event_nid, txn_id
+      FROM event_transactions
+     WHERE event_nid = ANY($1::bigint[]) AND device_nid = $2
+"""
+
+
+class ClientEvents:
+    """Makes events ready for one viewer, many at a time."""
+
+    def __init__(self, db: Database, names: Names, bundles: Bundles) -> None:
+        self._db = db
+        self._names = names
+        self._bundles = bundles
+
+    async def render(
+        self,
+        seen: Sequence[SeenEvent],
+        viewer: Viewer,
+        *,
+        with_room_id: bool,
+        with_bundles: bool = True,
+    ) -> list[bytes]:
+        """The JSON of each event, in the order given."""
+        built = await self.build(seen, viewer, with_room_id=with_room_id, with_bundles=with_bundles)
+        return [dump_event(event) for event in built]
+
+    async def build(
+        self,
+        seen: Sequence[SeenEvent],
+        viewer: Viewer,
+        *,
+        with_room_id: bool,
+        with_bundles: bool = True,
+    ) -> list[dict[str, Any]]:
+        """The fields of each event with `unsigned`, in the order given."""
+        events = [item.event for item in seen]
+        rooms = await self._names.rooms.get_many({event.room_nid for event in events})
+        related = await self._related(events)
+        echoes = await self._echoes(events, viewer)
+        bundles = await self._bundles.of(events, viewer) if with_bundles else {}
+        built = []
+        for event, membership in ((item.event, item.membership) for item in seen):
+            room = rooms[event.room_nid]
+            fields = build_fields(event, room, with_room_id=with_room_id)
+            unsigned: dict[str, Any] = {"membership": membership}
+            if event.event_nid in echoes:
+                unsigned["transaction_id"] = echoes[event.event_nid]
+            add_related(unsigned, event, related, room)
+            if event.event_nid in bundles:
+                unsigned["m.relations"] = bundles[event.event_nid]
+            fields["unsigned"] = unsigned
+            built.append(fields)
+        return built
+
+    async def _related(self, events: Sequence[StoredEvent]) -> dict[int, StoredEvent]:
+        """The events that these replaced in the state or were redacted by."""
+        wanted = {nid for event in events for nid in (event.replaces_nid, event.redacted_by) if nid}
+        return await get_events(self._db, wanted)
+
+    async def _echoes(self, events: Sequence[StoredEvent], viewer: Viewer) -> dict[int, str]:
+        own = [event.event_nid for event in events if event.sender_nid == viewer.user_nid]
+        if not own or not viewer.device_nid:
+            return {}
+        return dict(await self._db.fetch(SELECT_ECHOES, own, viewer.device_nid))
+
+
+def build_fields(event: StoredEvent, room: RoomName, *, with_room_id: bool) -> dict[str, Any]:
+    """The fields of an event that are the same for everybody."""
+    room_id = room.room_id if with_room_id else None
+    return build_client_event(
+        event.fields, event.event_id, room_id, get_room_version(room.version_id)
+    )
+
+
+def add_related(
+    unsigned: dict[str, Any],
+    event: StoredEvent,
+    related: Mapping[int, StoredEvent],
+    room: RoomName,
+) -> None:
+    """Add what an event replaced in the state and what redacted it."""
+    replaced = related.get(event.replaces_nid or 0)
+    if replaced is not None:
+        unsigned["prev_content"] = replaced.content
+        unsigned["prev_sender"] = replaced.sender
+        unsigned["replaces_state"] = replaced.event_id
+    redaction = related.get(event.redacted_by or 0)
+    if redaction is not None:
+        fields = build_fields(redaction, room, with_room_id=True)
+        unsigned["redacted_because"] = fields
+        unsigned["redacted_by"] = redaction.event_id
