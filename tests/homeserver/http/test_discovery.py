@@ -1,0 +1,59 @@
+"""What the server says of itself."""
+
+import pytest
+
+from homeserver.client_api.endpoints import ENDPOINTS
+from homeserver.config.settings import SupportContact, WellKnown
+from tests.homeserver.http.server import body_of, error_of, running_server
+
+NAMES = ("client", "server", "support", "policy_server")
+
+
+async def test_all_versions_that_are_served_are_told() -> None:
+    async with running_server(ENDPOINTS) as server:
+        response = await server.request("GET", "/_matrix/client/versions", token="expired")
+        body = await body_of(response)
+    assert body["versions"][0] == "r0.0.1"
+    assert body["versions"][-1] == "v1.19"
+    assert all(isinstance(value, bool) for value in body["unstable_features"].values())
+
+
+async def test_clients_are_led_to_the_servers_name_unless_told_otherwise() -> None:
+    async with running_server(ENDPOINTS) as server:
+        response = await server.request("GET", "/.well-known/matrix/client")
+        assert await body_of(response) == {"m.homeserver": {"base_url": "https://test"}}
+        for name in NAMES[1:]:
+            absent = await server.request("GET", f"/.well-known/matrix/{name}")
+            assert await error_of(absent) == (404, "M_NOT_FOUND")
+
+
+async def test_what_the_operator_sets_is_told() -> None:
+    well_known = WellKnown(
+        server="matrix.test:443",
+        client_extra={"org.example": {"a": 1}},
+        support_page="https://test/help",
+        support_contacts=(SupportContact(matrix_id="@admin:test"),),
+        policy_server_key="key",
+    )
+    async with running_server(ENDPOINTS, well_known=well_known) as server:
+        answers = {
+            name: await body_of(await server.request("GET", f"/.well-known/matrix/{name}"))
+            for name in NAMES
+        }
+    assert answers == {
+        "client": {"m.homeserver": {"base_url": "https://test"}, "org.example": {"a": 1}},
+        "server": {"m.server": "matrix.test:443"},
+        "support": {
+            "contacts": [{"role": "m.role.admin", "matrix_id": "@admin:test"}],
+            "support_page": "https://test/help",
+        },
+        "policy_server": {"public_keys": {"ed25519": "key"}},
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_another_web_server_may_answer_for_the_domain(name: str) -> None:
+    well_known = WellKnown(serve=False, server="matrix.test:443", policy_server_key="key")
+    async with running_server(ENDPOINTS, well_known=well_known) as server:
+        response = await server.request("GET", f"/.well-known/matrix/{name}")
+        assert await error_of(response) == (404, "M_NOT_FOUND")
