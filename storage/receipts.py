@@ -1,0 +1,149 @@
+"""Receipts: up to which event users have read a room or one of its threads.
+
+The thread of an unthreaded receipt is ''. Private receipts are for their own user's eyes only,
+so the readers for clients ask who is looking.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from storage.changes import ReceiptMoved
+from storage.committer import Write
+from storage.database import Database
+
+READ = "m.read"
+READ_PRIVATE = "m.read.private"
+UNTHREADED = ""
+
+UPSERT = """
+    INSERT INTO receipts
+           (room_nid, user_nid, receipt_type, thread_id, stream_position, event_id, ts)
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::text[], $4::text[], $5::bigint[],
+                         $6::text[], $7::bigint[])
+        ON CONFLICT (room_nid, user_nid, receipt_type, thread_id)
+        DO UPDATE SET stream_position = EXCLUDED.stream_position,
+                      event_id = EXCLUDED.event_id,
+                      ts = EXCLUDED.ts
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveReceipt(Write):
+    """A user's receipt is moved to an event."""
+
+    room_nid: int
+    user_nid: int
+    user_id: str
+    receipt_type: str
+    thread_id: str
+    event_id: str
+    ts: int
+
+    @classmethod
+    async def store(cls, db: Database, placed: Sequence[tuple["MoveReceipt", int]]) -> None:
+        """Write the last place of each receipt."""
+        last = {
+            (write.room_nid, write.user_nid, write.receipt_type, write.thread_id): (
+                position,
+                write.event_id,
+                write.ts,
+            )
+            for write, position in placed
+        }
+        await db.execute(UPSERT, *zip(*last, strict=True), *zip(*last.values(), strict=True))
+
+    def changes(self, position: int) -> Sequence[ReceiptMoved]:
+        """The room hears of it, of a private receipt its user only."""
+        return (
+            ReceiptMoved(
+                position,
+                self.room_nid,
+                self.user_nid,
+                self.user_id,
+                self.receipt_type,
+                self.thread_id,
+                self.event_id,
+                self.ts,
+            ),
+        )
+
+
+SELECT_AFTER = """
+    SELECT r.stream_position, r.room_nid, r.user_nid, u.user_id, r.receipt_type, r.thread_id,
+           r.event_id, r.ts
+      FROM receipts AS r
+      JOIN users AS u USING (user_nid)
+     WHERE r.room_nid = ANY($1::integer[])
+       AND r.stream_position > $3 AND r.stream_position <= $4
+       AND (r.user_nid = $2 OR r.receipt_type <> 'm.read.private')
+     ORDER BY r.stream_position
+"""
+
+
+async def receipts_after(
+    db: Database, room_nids: Iterable[int], reader_nid: int, since: int, upto: int
+) -> list[ReceiptMoved]:
+    """The receipts that the reader may see and that moved after `since`, up to `upto`, in order."""
+    rows = await db.fetch(SELECT_AFTER, list(room_nids), reader_nid, since, upto)
+    return [ReceiptMoved(*row) for row in rows]
+
+
+async def receipts_of_rooms(
+    db: Database, room_nids: Iterable[int], reader_nid: int, upto: int
+) -> list[ReceiptMoved]:
+    """All receipts of the rooms that the reader may see, in the order of their positions."""
+    return await receipts_after(db, room_nids, reader_nid, 0, upto)
+
+
+SELECT_CHANGED = """
+    SELECT r.stream_position, r.room_nid, r.user_nid, u.user_id, r.receipt_type, r.thread_id,
+           r.event_id, r.ts
+      FROM receipts AS r
+      JOIN users AS u USING (user_nid)
+     WHERE r.stream_position > $1 AND r.stream_position <= $2
+     ORDER BY r.stream_position
+"""
+
+
+async def changed_receipts(db: Database, since: int, upto: int) -> list[ReceiptMoved]:
+    """The receipts of all rooms that moved after `since`, up to `upto`, in order."""
+    return [ReceiptMoved(*row) for row in await db.fetch(SELECT_CHANGED, since, upto)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUpTo:
+    """How far a receipt reaches: its event's position in the stream, None for an unknown event."""
+
+    room_nid: int
+    receipt_type: str
+    thread_id: str
+    event_id: str
+    event_position: int | None
+
+
+SELECT_READ_UP_TO = """
+    SELECT r.room_nid, r.receipt_type, r.thread_id, r.event_id, e.stream_position
+      FROM receipts AS r
+      LEFT JOIN events AS e ON e.event_id = r.event_id
+     WHERE r.room_nid = ANY($1::integer[]) AND r.user_nid = $2
+"""
+
+
+async def read_up_to(db: Database, room_nids: Iterable[int], user_nid: int) -> list[ReadUpTo]:
+    """How far the user's own receipts reach in the rooms, public and private ones."""
+    rows = await db.fetch(SELECT_READ_UP_TO, list(room_nids), user_nid)
+    return [ReadUpTo(*row) for row in rows]
+
+
+SELECT_POSITIONS = """
+    SELECT event_id, stream_position
+      FROM events
+     WHERE event_id = ANY($1::text[]) AND room_nid = $2
+"""
+
+
+async def event_positions(
+    db: Database, room_nid: int, event_ids: Iterable[str]
+) -> dict[str, int | None]:
+    """Those of the events that are in the room, each with its position in the stream, if any."""
+    return dict(await db.fetch(SELECT_POSITIONS, list(event_ids), room_nid))
