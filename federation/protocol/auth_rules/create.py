@@ -1,7 +1,6 @@
 """Rules for `m.room.create`."""
 
-import json
-
+from federation.protocol import canonical_json
 from federation.protocol.auth_rules.require import require
 from federation.protocol.identifiers import is_valid_historical_user_id, server_of
 from federation.protocol.pdu import Pdu
@@ -17,7 +16,7 @@ def check_create(event: Pdu) -> None:
     version, content = event.room_version, event.content
     require(not event.prev_events, "create.prev_events", "A create event has no previous events")
     if version.create_event_is_room_id:
-        named = "room_id" in json.loads(event.encoded)
+        named = "room_id" in canonical_json.decode(event.encoded)
         require(not named, "create.room_id", "A create event names no room ID: its own ID is it")
     else:
         same_server = server_of(event.room_id) == server_of(event.sender)

@@ -1,21 +1,14 @@
 """Rules for third-party invites, and for the invites that redeem them."""
 
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
-from unpaddedbase64 import decode_base64
-
-from federation.protocol import canonical_json
 from federation.protocol.auth_rules.require import require
 from federation.protocol.auth_rules.state import AuthState
-from federation.protocol.errors import AuthRuleFailed
+from federation.protocol.errors import AuthRuleFailed, SignatureInvalid
 from federation.protocol.pdu import Pdu
-
-VERIFY_KEY_BYTES = 32
-SIGNATURE_BYTES = 64
+from federation.protocol.signatures import signatures_of, signing_bytes, verify_bytes
+from federation.protocol.unpadded_base64 import decode_base64
 
 
 def check_third_party_invite(event: Pdu, state: AuthState) -> None:
@@ -49,47 +42,40 @@ def check_redeemed_invite(event: Pdu, target: str, state: AuthState) -> None:
         raise AuthRuleFailed("invite.third_party.token", "No third-party invite has this token")
     same_sender = event.sender == offer.sender
     require(same_sender, "invite.third_party.sender", f"{event.sender} did not make the offer")
-    unsigned = {k: v for k, v in signed.items() if k not in ("signatures", "unsigned")}
-    message = canonical_json.encode_for(unsigned, event.room_version)
-    signatures = ed25519_signatures(signed.get("signatures"))
-    keys = verify_keys_of(offer.content)
-    vouched = any(is_signature_by(key, message, s) for s in signatures for key in keys)
+    vouched = is_signed_by_any(signed, verify_keys_of(offer.content))
     require(vouched, "invite.third_party.signature", "No key of the offer signed the object")
 
 
-def verify_keys_of(content: Mapping[str, Any]) -> list[VerifyKey]:
-    """The well-formed keys of a third-party invite, each of which is enough."""
+def verify_keys_of(content: Mapping[str, Any]) -> list[bytes]:
+    """The keys of a third-party invite, each of which is enough; malformed ones are left out."""
     listed = content.get("public_keys")
     entries = [content, *listed] if isinstance(listed, list) else [content]
-    encoded_keys = [e.get("public_key") for e in entries if isinstance(e, Mapping)]
-    keys = [decode_bytes(encoded, VERIFY_KEY_BYTES) for encoded in encoded_keys]
-    return [VerifyKey(key) for key in keys if key is not None]
+    encoded = [entry.get("public_key") for entry in entries if isinstance(entry, Mapping)]
+    decoded = [find_bytes(key) for key in encoded if isinstance(key, str)]
+    return [key for key in decoded if key is not None]
 
 
-def ed25519_signatures(signatures: object) -> list[bytes]:
-    """The well-formed ed25519 signatures in a `signatures` object."""
-    by_server = signatures.values() if isinstance(signatures, Mapping) else ()
-    by_key_id = [item for keys in by_server if isinstance(keys, Mapping) for item in keys.items()]
-    encoded = [value for key_id, value in by_key_id if key_id.startswith("ed25519:")]
-    decoded = [decode_bytes(value, SIGNATURE_BYTES) for value in encoded]
-    return [signature for signature in decoded if signature is not None]
-
-
-def is_signature_by(key: VerifyKey, message: bytes, signature: bytes) -> bool:
-    """Whether the key made the signature of the message."""
+def find_bytes(encoded: str) -> bytes | None:
+    """What the Base64 stands for, or None if it is none."""
     try:
-        key.verify(message, signature)
-    except BadSignatureError:
+        return decode_base64(encoded)
+    except ValueError:
+        return None
+
+
+def is_signed_by_any(signed: Mapping[str, Any], verify_keys: list[bytes]) -> bool:
+    """Whether one of its ed25519 signatures, whoever it claims to be by, fits one of the keys."""
+    message = signing_bytes(signed)
+    servers = signed.get("signatures")
+    names = servers if isinstance(servers, Mapping) else ()
+    signatures = [s for name in names for s in signatures_of(signed, name).values()]
+    return any(is_signature(message, s, key) for s in signatures for key in verify_keys)
+
+
+def is_signature(message: bytes, signature: object, verify_key: bytes) -> bool:
+    """Whether this is the signature of the message by the key."""
+    try:
+        verify_bytes(message, signature, verify_key)
+    except SignatureInvalid:
         return False
     return True
-
-
-def decode_bytes(encoded: object, length: int) -> bytes | None:
-    """So many bytes from Base64 of either alphabet, or None."""
-    if not isinstance(encoded, str):
-        return None
-    try:
-        decoded = decode_base64(encoded)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if len(decoded) == length else None
