@@ -200,7 +200,8 @@ def make_certificate(directory: Path, name: str) -> TlsFiles:
     if openssl is None:
         pytest.skip("needs the openssl program")
     files = TlsFiles(directory / f"{name}.crt", directory / f"{name}.key")
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split()
+    options = ["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]
+    options += ["-pkeyopt", "ec_paramgen_curve:P-256"]
     options += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
     options += ["-keyout", str(files.key), "-out", str(files.certificate)]
     subprocess.run([openssl, *options], check=True, capture_output=True)

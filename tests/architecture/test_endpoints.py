@@ -1,0 +1,84 @@
+"""The declared endpoints against the specification."""
+
+import re
+
+from federation.protocol.endpoint import Access, Endpoint
+from homeserver.http.call import Call
+from homeserver.http.router import Router
+from tests.architecture import api_coverage
+from tests.architecture.served import (
+    api_modules,
+    keys_of,
+    served_endpoints,
+    shape,
+    specified_endpoints,
+)
+
+STABLE_PATH = re.compile(r"/_matrix/(client|federation|media|key)/(v\d+|versions$)|/\.well-known/")
+
+STRICTER_THAN_SPECIFIED: dict[tuple[str, str], str] = {}
+"""Endpoints that ask for a login although the specification does not, and why."""
+
+BEYOND_THE_SPECIFICATION: dict[tuple[str, str], str] = {}
+"""Endpoints at stable paths that no OpenAPI document names, and why."""
+
+
+def test_every_declared_endpoint_is_in_its_modules_list() -> None:
+    for module in api_modules():
+        declared = [value for value in vars(module).values() if isinstance(value, Endpoint)]
+        listed = getattr(module, "ENDPOINTS", ())
+        forgotten = [f"{one.method} {one.path}" for one in declared if one not in listed]
+        assert not forgotten, f"{module.__name__} does not list {forgotten}"
+
+
+def test_every_modules_list_is_registered() -> None:
+    registered = served_endpoints()
+    for module in api_modules():
+        for one in getattr(module, "ENDPOINTS", ()):
+            assert one in registered, f"{module.__name__} is not in its package's endpoints"
+
+
+def test_no_two_endpoints_claim_one_path() -> None:
+    Router(served_endpoints())
+
+
+def test_endpoints_at_stable_paths_are_the_specifications() -> None:
+    known = {one.key for one in specified_endpoints()} | set(BEYOND_THE_SPECIFICATION)
+    unknown = [
+        f"{one.method} {one.path}"
+        for one in served_endpoints()
+        if STABLE_PATH.match(one.path) and (one.method, shape(one.path)) not in known
+    ]
+    assert not unknown
+
+
+def test_path_parameters_have_the_specifications_names() -> None:
+    specified = {one.key: one.path for one in specified_endpoints()}
+    for one in served_endpoints():
+        path = specified.get((one.method, shape(one.path)))
+        if path is not None:
+            assert one.path.rstrip("/") == path.rstrip("/")
+
+
+def test_endpoints_ask_for_the_login_that_the_specification_asks_for() -> None:
+    served = {key: one for one in served_endpoints() for key in keys_of(one)}
+    wrong = [
+        f"{one.method} {one.path}: {served[one.key].access.value}, specified: {one.auth}"
+        for one in specified_endpoints()
+        if one.key in served and not is_access_right(one.auth, one.api, served[one.key])
+    ]
+    assert not wrong
+
+
+def test_the_coverage_document_is_fresh() -> None:
+    written = api_coverage.DOCUMENT.read_text(encoding="utf-8")
+    assert written == api_coverage.render(), "run: python -m tests.architecture.api_coverage"
+
+
+def is_access_right(auth: str, api: str, endpoint: Endpoint[Call]) -> bool:
+    """Whether the endpoint's access is what the specification says of it."""
+    is_open = endpoint.access in {Access.PUBLIC, Access.OPTIONAL}
+    if auth == "yes":
+        is_signed = endpoint.access is Access.SERVER
+        return not is_open and is_signed == (api == "server-server")
+    return is_open or (endpoint.method, shape(endpoint.path)) in STRICTER_THAN_SPECIFIED
