@@ -97,15 +97,10 @@ CREATE TABLE filters (
     PRIMARY KEY (user_nid, filter_id)
 );
 
-CREATE TABLE push_rules (
-    user_nid integer PRIMARY KEY REFERENCES users,
-    changes  bytea NOT NULL
-);
-
 CREATE TABLE pushers (
     user_nid   integer NOT NULL REFERENCES users,
+    -- Whose end ends the pusher; null if it was set without a device.
     device_nid integer REFERENCES devices ON DELETE CASCADE,
-    token_hash bytea,
     app_id     text NOT NULL,
     pushkey    text NOT NULL,
     json       bytea NOT NULL,
@@ -113,6 +108,7 @@ CREATE TABLE pushers (
     PRIMARY KEY (app_id, pushkey, user_nid)
 );
 CREATE INDEX pushers_user ON pushers (user_nid);
+CREATE INDEX pushers_device ON pushers (device_nid);
 
 CREATE TABLE receipts (
     room_nid        integer NOT NULL,

@@ -1,7 +1,7 @@
 """A committer over a test's database, with what it published."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -19,21 +19,29 @@ class Store:
     names: Names
     committer: Committer
     published: list[Change] = field(default_factory=list)
+    listeners: list[Callable[[Sequence[Change]], None]] = field(default_factory=list)
+
+    def hear(self, listener: Callable[[Sequence[Change]], None]) -> None:
+        """Have `listener` told of the changes of each commit, as services are."""
+        self.listeners.append(listener)
 
 
 @asynccontextmanager
 async def open_store(database_url: str) -> AsyncIterator[Store]:
     """A running committer; closed when the block is left."""
     published: list[Change] = []
+    listeners: list[Callable[[Sequence[Change]], None]] = []
 
     async def publish(before: int, after: int, changes: Sequence[Change]) -> None:
         published.extend(changes)
+        for listener in listeners:
+            listener(changes)
 
     db = await open_pool(database_url, 3)
     committer = Committer(database_url, publish, lambda position: None)
     running = asyncio.create_task(committer.run())
     try:
-        yield Store(db, Names(db, 100_000), committer, published)
+        yield Store(db, Names(db, 100_000), committer, published, listeners)
     finally:
         committer.close()
         await running
