@@ -114,6 +114,7 @@ FOREIGN: dict[str, set[str]] = {
 
 BROAD_EXCEPT = {
     "homeserver.http.dispatch": "every request ends in an answer",
+    "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "storage.committer": "each caller gets the error of its own write",
 }
 """Modules with the top of a task in them, where any error is caught, and why."""
