@@ -61,7 +61,7 @@ class OneSession:
 
     requester = Requester(UserId("@alice:example.org"), 1, DeviceId("A"), 1, 1)
 
-    async def find(self, token: str) -> Requester | None:
+    async def find(self, token: str) -> Requester | None:  # noqa: ARG002
         return self.requester
 
 
@@ -73,7 +73,7 @@ def request_for(name: str) -> bytes:
     return f"GET {ROOM}/{name} HTTP/1.1\r\n{HEADERS}\r\n".encode()
 
 
-async def answer_bare(request: web.BaseRequest) -> web.StreamResponse:
+async def answer_bare(request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG001
     """As little as can be done with aiohttp's own response."""
     return web.Response(body=orjson.dumps({"room_id": "x"}), content_type="application/json")
 

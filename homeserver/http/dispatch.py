@@ -42,6 +42,7 @@ log = logging.getLogger("hearth.http")
 PREFLIGHT = Response(204, headers={"Access-Control-Max-Age": "86400"})
 COMPRESSED = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
+X_FORWARDED_FOR = "X-Forwarded-For"
 
 Api = Literal["client", "federation"]
 
@@ -143,9 +144,15 @@ class Dispatcher:
             return error_response(error)
         except ClientGone:
             raise
+        except asyncio.CancelledError:
+            # Somebody cancelled this request, or the handler let through that it waited on
+            # something that was cancelled; the client is to hear of the latter.
+            if is_cancelled():
+                raise
+            log.exception("Request %s was cut off: %s", request_id, describe(request))
         except Exception:
             log.exception("Request %s failed: %s", request_id, describe(request))
-            return internal_error_response(request_id)
+        return internal_error_response(request_id)
 
     async def _serve(self, door: Door, request: web.BaseRequest, request_id: str) -> Answer:
         path, _, query_string = request.raw_path.partition("?")
@@ -159,7 +166,7 @@ class Dispatcher:
             query_string=query_string,
             request_id=request_id,
             remote_address=door.proxies.client_address(
-                request.remote or "", request.headers.get("X-Forwarded-For")
+                request.remote or "", forwarded_for(request)
             ),
         )
         if endpoint.access is Access.SERVER:
@@ -246,6 +253,19 @@ def apis_of(path: str) -> set[Api]:
     if path.startswith(COMMON_PREFIXES):
         return {"client", "federation"}
     return {"federation"} if path.startswith(FEDERATION_PREFIXES) else {"client"}
+
+
+def forwarded_for(request: web.BaseRequest) -> str | None:
+    """All X-Forwarded-For headers as one; some proxies add a line of their own."""
+    if X_FORWARDED_FOR not in request.headers:
+        return None
+    return ",".join(request.headers.getall(X_FORWARDED_FOR))
+
+
+def is_cancelled() -> bool:
+    """Whether the running task has been asked to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def log_request(request: web.BaseRequest, status: int, seconds: float) -> None:

@@ -97,6 +97,14 @@ async def broken(call: Call) -> Answer:
     raise ZeroDivisionError("secret detail")
 
 
+@endpoint("GET", f"{V3}/abandoned", Access.PUBLIC)
+async def abandoned(call: Call) -> Answer:
+    waited_for = asyncio.get_running_loop().create_future()
+    waited_for.cancel()
+    result: Answer = await waited_for
+    return result
+
+
 @endpoint("GET", f"{V3}/unrenderable", Access.PUBLIC)
 async def unrenderable(call: Call) -> Answer:
     return {"value": object()}
@@ -156,6 +164,7 @@ ENDPOINTS = (
     injection,
     forbidden,
     broken,
+    abandoned,
     unrenderable,
     large,
     me,
@@ -481,7 +490,7 @@ async def test_matrix_errors_become_standard_error_responses(server: RunningServ
     assert await body_of(response) == {"errcode": "M_FORBIDDEN", "error": "No"}
 
 
-@pytest.mark.parametrize("target", ["broken", "unrenderable"])
+@pytest.mark.parametrize("target", ["broken", "unrenderable", "abandoned"])
 async def test_a_fault_of_ours_is_logged_once_and_named_by_its_id(
     server: RunningServer, caplog: pytest.LogCaptureFixture, target: str
 ) -> None:

@@ -156,6 +156,13 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
             assert await body_of(response) == {"address": client}
 
 
+async def test_a_proxy_may_add_a_header_line_of_its_own() -> None:
+    async with running_server((login,), settings=SETTINGS) as server:
+        headers = [("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "198.51.100.1")]
+        response = await server.session.post(server.url + LOGIN, headers=headers)
+        assert await body_of(response) == {"address": "198.51.100.1"}
+
+
 async def test_a_client_cannot_choose_its_address() -> None:
     address = ListenAddress("127.0.0.1", 0, trusted_proxies=())
     async with running_server((login,), settings=SETTINGS, address=address) as server:
