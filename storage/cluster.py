@@ -27,7 +27,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.cluster_conf import HBA, ClusterSettings, render
-from storage.postgres_binaries import Binaries, BinariesNotFound, find_binaries, stage
+from storage.postgres_binaries import (
+    Binaries,
+    BinariesNotFound,
+    find_binaries,
+    psql_command,
+    stage,
+)
 
 __all__ = ["Cluster", "ClusterError", "ClusterSettings"]
 
@@ -114,12 +120,7 @@ class Cluster:
 
     def psql_command(self) -> list[str]:
         """The command that opens an interactive session, as arguments of `env`."""
-        binaries = self._binaries()
-        psql = binaries.program("psql")
-        if not Path(psql).exists():
-            psql = "psql"
-        libraries = [f"LD_LIBRARY_PATH={binaries.library_dir}"] if binaries.library_dir else []
-        return ["env", *libraries, psql, self.dsn]
+        return psql_command(self._binaries(), self.dsn)
 
     def find_running(self) -> bool:
         """Whether the cluster runs now; if so, `dsn` tells where, without joining it."""

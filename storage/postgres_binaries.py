@@ -64,6 +64,13 @@ def find_binaries(preference: str, major: int | None = None) -> Binaries:
     raise BinariesNotFound(_not_found(preference, major, found))
 
 
+def psql_command(binaries: Binaries, dsn: str) -> list[str]:
+    """The command that opens an interactive session, as arguments of `env`."""
+    libraries = [f"LD_LIBRARY_PATH={binaries.library_dir}"] if binaries.library_dir else []
+    psql = binaries.program("psql")
+    return ["env", *libraries, psql if Path(psql).exists() else "psql", dsn]
+
+
 def _not_found(preference: str, major: int | None, found: list[Binaries]) -> str:
     if major is not None:
         wanted = f"The database was made by PostgreSQL {major}, which is not here"

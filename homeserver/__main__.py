@@ -1,0 +1,59 @@
+"""The program `hearth`, and the lean process that `hearth run` turns into.
+
+`hearth run` checks the configuration with tools that a server has no further use for (typer,
+pydantic, rich), then replaces itself by `python -m homeserver serve N`, which reads the checked
+settings from file descriptor N and holds nothing but the server.
+"""
+
+import sys
+
+SERVE = "serve"
+
+
+def main() -> None:
+    """Run the command line, or serve where `hearth run` says so."""
+    if sys.argv[1:2] == [SERVE]:
+        serve(int(sys.argv[2]))
+        return
+    from homeserver.cli.main import run_command_line
+
+    run_command_line()
+
+
+def serve(descriptor: int) -> None:
+    """Serve with the settings behind the descriptor, until a signal ends it."""
+    import logging
+    import os
+
+    import asyncpg
+    import uvloop
+
+    from homeserver.app import serve as serve_settings
+    from homeserver.config.keys import KeyFileError
+    from homeserver.config.settings import from_json
+    from homeserver.observe.log import configure_logging
+    from migrations.apply import MigrationError
+    from storage.cluster import ClusterError
+    from storage.database import DatabaseUnavailable
+
+    told_plainly = (
+        ClusterError,
+        DatabaseUnavailable,
+        KeyFileError,
+        MigrationError,
+        OSError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    )
+    with os.fdopen(descriptor) as handed_over:
+        settings = from_json(handed_over.read())
+    configure_logging(settings.log)
+    try:
+        uvloop.run(serve_settings(settings))
+    except told_plainly as error:
+        logging.getLogger("hearth").critical("%s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

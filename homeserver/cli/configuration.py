@@ -1,0 +1,26 @@
+"""The option that names the configuration, and reading it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from homeserver.config.settings import Settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="HEARTH_CONFIG",
+        metavar="FILE",
+        help="The configuration file; by default hearth.toml here or in /etc/hearth.",
+    ),
+]
+
+
+def read_settings(given: Path | None) -> "Settings":
+    """The checked settings of the file that applies. Raises `ConfigError`."""
+    from homeserver.config.load import find_config_file, load_settings
+
+    return load_settings(find_config_file(given))

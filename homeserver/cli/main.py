@@ -1,0 +1,61 @@
+"""The command line as a whole: its commands, and how it fails."""
+
+import importlib.metadata
+import sys
+
+import typer
+
+from homeserver.cli import config, database, doctor, run, user
+from homeserver.cli.errors import CommandError
+
+app = typer.Typer(
+    name="hearth",
+    help="A small, fast Matrix homeserver.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("run")(run.run)
+app.add_typer(config.app, name="config")
+app.add_typer(user.app, name="user")
+app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)
+app.command("doctor")(doctor.doctor)
+
+
+@app.command()
+def version() -> None:
+    """Say which version of hearth this is."""
+    try:
+        number = importlib.metadata.version("hearth")
+    except importlib.metadata.PackageNotFoundError:
+        number = "(not installed)"
+    typer.echo(f"hearth {number}, Python {sys.version.split()[0]}")
+
+
+def run_command_line() -> None:
+    """Run the command that the arguments name; whatever fails ends in a sentence."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the top of the program: no operator wants a traceback
+        for sentence in explain(error):
+            typer.echo(f"hearth: {sentence}", err=True)
+        sys.exit(1)
+
+
+def explain(error: Exception) -> list[str]:
+    """The sentences that tell the operator what an exception means."""
+    from homeserver.config.keys import KeyFileError
+    from homeserver.config.load import ConfigError
+    from migrations.apply import MigrationError
+    from storage.cluster import ClusterError
+    from storage.postgres_binaries import BinariesNotFound
+
+    if isinstance(error, ConfigError):
+        return list(error.problems)
+    plain = (CommandError, ClusterError, BinariesNotFound, KeyFileError, MigrationError, OSError)
+    if isinstance(error, plain):
+        return [str(error)]
+    return [f"This should not have happened: {type(error).__name__}: {error}"]
