@@ -10,7 +10,19 @@ CREATE TABLE accounts (
     is_suspended   boolean NOT NULL DEFAULT false,
     is_deactivated boolean NOT NULL DEFAULT false,
     is_erased      boolean NOT NULL DEFAULT false,
+    -- Deactivated, but not out of all rooms yet.
+    is_leaving     boolean NOT NULL DEFAULT false,
     appservice_id  text
+);
+CREATE INDEX accounts_leaving ON accounts (user_nid) WHERE is_leaving;
+
+-- The documents that a user accepted when registering.
+CREATE TABLE accepted_terms (
+    user_nid    integer NOT NULL REFERENCES users,
+    document    text NOT NULL,
+    version     text NOT NULL,
+    accepted_ts bigint NOT NULL,
+    PRIMARY KEY (user_nid, document, version)
 );
 
 CREATE TABLE devices (
@@ -23,13 +35,15 @@ CREATE TABLE devices (
     last_seen_ip   text,
     last_seen_agent text,
     UNIQUE (user_nid, device_id)
-);
+) WITH (fillfactor = 80);
 
 -- Bearer secrets are kept as SHA-256 only.
 CREATE TABLE access_tokens (
     token_hash   bytea PRIMARY KEY,
+    token_id     bigint GENERATED ALWAYS AS IDENTITY,
     user_nid     integer NOT NULL REFERENCES users,
     device_nid   integer REFERENCES devices ON DELETE CASCADE,
+    -- The refresh token that was given out together with this one.
     refresh_hash bytea,
     expires_ts   bigint,
     created_ts   bigint NOT NULL
@@ -41,7 +55,9 @@ CREATE TABLE refresh_tokens (
     token_hash bytea PRIMARY KEY,
     user_nid   integer NOT NULL REFERENCES users,
     device_nid integer NOT NULL REFERENCES devices ON DELETE CASCADE,
-    next_hash  bytea,
+    -- The refresh token that this one was exchanged for, valid until this one or its access token
+    -- is used for the first time; null from then on.
+    replaces   bytea,
     expires_ts bigint,
     created_ts bigint NOT NULL
 );
@@ -54,22 +70,27 @@ CREATE TABLE short_lived_tokens (
     user_nid   integer NOT NULL REFERENCES users,
     expires_ts bigint NOT NULL
 );
+CREATE INDEX short_lived_tokens_expiry ON short_lived_tokens (expires_ts);
+CREATE INDEX short_lived_tokens_user ON short_lived_tokens (user_nid);
 
 CREATE TABLE registration_tokens (
     token        text PRIMARY KEY,
     uses_allowed integer,
-    pending      integer NOT NULL DEFAULT 0,
     completed    integer NOT NULL DEFAULT 0,
-    expires_ts   bigint
+    expires_ts   bigint,
+    created_ts   bigint NOT NULL
 );
 
 -- Sessions of user-interactive authentication.
 CREATE TABLE interactive_auth_sessions (
-    session_id text PRIMARY KEY,
-    request    bytea NOT NULL,
-    completed  bytea NOT NULL,
-    created_ts bigint NOT NULL
+    session_id     text PRIMARY KEY,
+    -- SHA-256 of the request that the session was begun for.
+    request_digest bytea NOT NULL,
+    -- JSON: what each completed stage has proved, in order of completion.
+    completed      bytea NOT NULL,
+    created_ts     bigint NOT NULL
 );
+CREATE INDEX interactive_auth_sessions_age ON interactive_auth_sessions (created_ts);
 
 CREATE TABLE profile_fields (
     user_nid integer NOT NULL REFERENCES users,
@@ -124,14 +145,6 @@ CREATE TABLE receipts (
 CREATE INDEX receipts_room_stream ON receipts (room_nid, stream_position);
 CREATE INDEX receipts_stream ON receipts (stream_position);
 
--- Unread counts up to a position: a checkpoint from which they are counted on when asked for.
-CREATE TABLE unread_counts (
-    user_nid        integer NOT NULL,
-    room_nid        integer NOT NULL,
-    stream_position bigint NOT NULL,
-    counts          bytea NOT NULL,
-    PRIMARY KEY (user_nid, room_nid)
-);
 
 CREATE TABLE presence (
     user_nid         integer PRIMARY KEY REFERENCES users,

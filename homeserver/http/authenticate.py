@@ -31,6 +31,16 @@ class Sessions(Protocol):
         """Who holds the token, expired or not; None for an unknown one."""
 
 
+class Sightings(Protocol):
+    """When and from where devices are used."""
+
+    def is_noted(self, device_nid: int) -> bool:
+        """Whether the device was noted a short while ago."""
+
+    def note(self, device_nid: int, ip: str, agent: str | None) -> None:
+        """Take a note of a device in use; 0 stands for no device."""
+
+
 class ServerAuth(Protocol):
     """Verifies the requests of other servers."""
 
@@ -52,14 +62,19 @@ class ServerAuth(Protocol):
 class Authenticator:
     """Finds out who makes a request and refuses those who may not."""
 
-    __slots__ = ("_now_ms", "_server_auth", "_sessions")
+    __slots__ = ("_now_ms", "_server_auth", "_sessions", "_sightings")
 
     def __init__(
-        self, sessions: Sessions, server_auth: ServerAuth | None, now_ms: Callable[[], int]
+        self,
+        sessions: Sessions,
+        server_auth: ServerAuth | None,
+        now_ms: Callable[[], int],
+        sightings: Sightings | None = None,
     ) -> None:
         self._sessions = sessions
         self._server_auth = server_auth
         self._now_ms = now_ms
+        self._sightings = sightings
 
     async def admit(self, call: Call, endpoint: Endpoint[Call]) -> None:
         """Set the call's requester and check that the endpoint is open to them.
@@ -80,6 +95,9 @@ class Authenticator:
         check_account(requester, endpoint)
         check_rank(requester, access)
         call.requester = requester
+        sightings, device_nid = self._sightings, requester.device_nid
+        if sightings is not None and not sightings.is_noted(device_nid):
+            sightings.note(device_nid, call.remote_address, call.headers.get("User-Agent"))
 
     async def identify(self, token: str) -> Requester:
         """Who holds the token. Raises `UnknownToken`."""

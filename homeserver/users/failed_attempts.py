@@ -1,0 +1,47 @@
+"""How often somebody may be wrong about an account's password.
+
+The dispatcher limits how often one address may try. This limits how often one account is tried,
+whatever the addresses. The bucket of an account is kept as the time at which it will be full again
+(the generic cell rate algorithm).
+"""
+
+from collections.abc import Callable
+
+from federation.protocol.errors import LimitExceeded
+from homeserver.config.settings import Limits
+
+MAX_ACCOUNTS = 10_000
+"""Accounts remembered; when there are more, those whose buckets are full again are dropped."""
+
+SLOWEST_PER_SECOND = 1e-6
+
+
+class FailedAttempts:
+    """Counts wrong passwords."""
+
+    __slots__ = ("_burst_s", "_enabled", "_full_at", "_interval_s", "_now_s")
+
+    def __init__(self, limits: Limits, now_s: Callable[[], float]) -> None:
+        self._enabled = limits.enabled
+        self._interval_s = 1 / max(limits.login.per_second, SLOWEST_PER_SECOND)
+        self._burst_s = self._interval_s * limits.login.burst
+        self._now_s = now_s
+        self._full_at: dict[str, float] = {}
+
+    def check(self, account: str) -> None:
+        """Refuse to try another password when too many were wrong. Raises `LimitExceeded`."""
+        if not self._enabled:
+            return
+        now = self._now_s()
+        excess_s = self._full_at.get(account, now) + self._interval_s - now - self._burst_s
+        if excess_s > 1e-6:
+            raise LimitExceeded(retry_after_ms=int(excess_s * 1000) + 1)
+
+    def count(self, account: str) -> None:
+        """A password was wrong."""
+        if not self._enabled:
+            return
+        now = self._now_s()
+        if len(self._full_at) >= MAX_ACCOUNTS:
+            self._full_at = {name: at for name, at in self._full_at.items() if at > now}
+        self._full_at[account] = max(self._full_at.get(account, now), now) + self._interval_s

@@ -1,0 +1,39 @@
+"""What accounts need of other services."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from federation.protocol.identifiers import DeviceId, UserId
+from storage.committer import Write
+
+Announce = Callable[[str], Awaitable[None]]
+"""Tells the other processes over the same database; they hand the text to `Sessions.hear`."""
+
+
+class DeviceLists(Protocol):
+    """End-to-end encryption's view of devices."""
+
+    async def writes_for_change(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
+    ) -> Sequence[Write]:
+        """What is stored together with a removal or renaming of devices, so that others hear."""
+
+    async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
+        """Whether one of the user's cross-signing keys has this ID, which no device may have."""
+
+
+class UserRooms(Protocol):
+    """The rooms that a user is in."""
+
+    async def leave_all_rooms(self, user_id: UserId) -> None:
+        """Leave all rooms, turn down all invites, take back all knocks; safe to repeat."""
+
+    async def join_first_rooms(self, user_id: UserId) -> None:
+        """Join the rooms that every new user of this server joins."""
+
+
+class ReservedNames(Protocol):
+    """User IDs that application services have for themselves."""
+
+    def is_reserved(self, user_id: UserId) -> bool:
+        """Whether only an application service may make this user."""
