@@ -226,6 +226,7 @@ class Cluster:
                 return postmaster
             child_ended = self._child is None or self._child.poll() is not None
             if postmaster is None and child_ended:
+                _remove_runtime_dir(self._socket_dir(self._account()))
                 raise ClusterError(f"PostgreSQL did not start: {self._last_words()}")
             if time.monotonic() - said_at > 10:
                 said_at = time.monotonic()
@@ -233,9 +234,10 @@ class Cluster:
             time.sleep(0.02)
 
     def _last_words(self) -> str:
-        lines = self.log_path.read_text(errors="replace").splitlines()[-20:]
-        told = [line for line in lines if "FATAL" in line or "ERROR" in line] or lines
-        return f"{told[-1] if told else 'it said nothing'} (see {self.log_path})"
+        lines = self.log_path.read_text(errors="replace").splitlines()[-3:]
+        # Without time and process id, the line's prefix in `cluster_conf.render`.
+        told = "; ".join(line.partition("] ")[2] or line for line in lines)
+        return f"{told or 'it said nothing'} (see {self.log_path})"
 
     # -- what is there already --------------------------------------------------------------
 
@@ -382,16 +384,10 @@ class Cluster:
                 if self._child is not None:
                     self._child.poll()
                 if not self._is_ours(postmaster.pid):
-                    self._remove_runtime_dir(postmaster)
+                    _remove_runtime_dir(Path(postmaster.socket_dir))
                     return
                 time.sleep(0.02)
         raise ClusterError(f"PostgreSQL (pid {postmaster.pid}) does not stop.")
-
-    def _remove_runtime_dir(self, postmaster: Postmaster) -> None:
-        socket_dir = Path(postmaster.socket_dir)
-        if socket_dir.name.startswith("hearth-"):
-            with contextlib.suppress(OSError):
-                socket_dir.rmdir()
 
 
 # -- the machine ------------------------------------------------------------------------------
@@ -502,6 +498,13 @@ def _runtime_dir() -> Path:
         return Path("/run")
     own = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"))
     return own if own.is_dir() and os.access(own, os.W_OK) else Path("/tmp")  # noqa: S108
+
+
+def _remove_runtime_dir(socket_dir: Path) -> None:
+    """Remove a socket's directory that is not inside the cluster's own."""
+    if socket_dir.name.startswith("hearth-"):
+        with contextlib.suppress(OSError):
+            socket_dir.rmdir()
 
 
 def _locale_arguments(major: int) -> list[str]:

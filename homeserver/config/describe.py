@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from homeserver.config import settings
 from homeserver.config.settings import Range, Settings
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 WIDTH = 96
 
 HEADER = """\
@@ -246,6 +247,5 @@ def _bounds(bounds: Range) -> str:
     return ""
 
 
-def write_documents(docs_dir: Path) -> None:
-    """Write the documents that are made from the configuration."""
-    (docs_dir / "configuration.md").write_text(render_document())
+if __name__ == "__main__":
+    DOCUMENT.write_text(render_document(), encoding="utf-8")
