@@ -95,7 +95,10 @@ CREATE INDEX interactive_auth_sessions_age ON interactive_auth_sessions (created
 CREATE TABLE profile_fields (
     user_nid integer NOT NULL REFERENCES users,
     field    text NOT NULL,
+    -- JSON
     value    bytea NOT NULL,
+    -- The display name casefolded, for searches; null for other fields.
+    folded   text,
     PRIMARY KEY (user_nid, field)
 );
 

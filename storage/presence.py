@@ -129,17 +129,3 @@ SELECT_PRESENT = f"""
 async def users_present(db: Database) -> list[PresenceSet]:
     """The users of this server who are not offline."""
     return [PresenceSet(*row) for row in await db.fetch(SELECT_PRESENT)]
-
-
-SELECT_SHARES_ROOM = """
-    SELECT EXISTS (
-           SELECT FROM memberships AS mine
-             JOIN memberships AS theirs ON theirs.room_nid = mine.room_nid
-            WHERE mine.user_nid = $1 AND mine.membership = 1
-              AND theirs.user_nid = $2 AND theirs.membership = 1)
-"""
-
-
-async def shares_room(db: Database, user_nid: int, other_nid: int) -> bool:
-    """Whether both are joined to some room."""
-    return bool(await db.fetchval(SELECT_SHARES_ROOM, user_nid, other_nid))

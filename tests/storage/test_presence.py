@@ -1,9 +1,9 @@
+from storage.memberships import shares_room
 from storage.presence import (
     SetPresence,
     changed_presence,
     presence_after,
     presence_of,
-    shares_room,
     users_present,
 )
 from tests.committing import add_account, add_room, open_store, set_membership
