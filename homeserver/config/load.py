@@ -123,10 +123,10 @@ def _how_to_set(location: tuple[int | str, ...]) -> str:
 def _suggestion(location: tuple[int | str, ...]) -> str:
     """The end of a sentence: `; did you mean …?` where a known key looks like this one."""
     *section, wrong = (str(part) for part in location)
-    here = [".".join([*section, name]) for name in _keys_at(section)]
     everywhere = known_keys(Settings)
     wanted = ".".join([*section, wrong])
-    close = difflib.get_close_matches(wanted, here, 1, 0.6)
+    close = difflib.get_close_matches(wrong, _keys_at(section), 1)
+    close = [".".join([*section, name]) for name in close]
     close = close or [key for key in everywhere if key.rpartition(".")[2] == wrong]
     close = close or difflib.get_close_matches(wanted, everywhere, 1, 0.75)
     return f"; did you mean {close[0]}?" if close else "."

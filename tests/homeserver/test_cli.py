@@ -1,0 +1,217 @@
+"""The command line: it says in sentences what it did and what is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeserver.cli import main, run
+from homeserver.cli.network_checks import read_certificate
+from homeserver.config.load import load_settings
+from homeserver.config.settings import from_json
+
+
+class Replaced(Exception):
+    """Raised in place of becoming another program."""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Hearth:
+    """Runs commands in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, output and errors."""
+        self._monkeypatch.setattr(sys, "argv", ["hearth", *arguments])
+        try:
+            main.run_command_line()
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        out, err = self._capsys.readouterr()
+        return status, out, err
+
+
+@pytest.fixture
+def hearth(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hearth:
+    return Hearth(monkeypatch, capsys)
+
+
+def test_help_names_every_command(hearth: Hearth) -> None:
+    _, out, _ = hearth("--help")
+    for command in ("run", "config", "user", "psql", "doctor", "version"):
+        assert command in out
+
+
+@pytest.mark.parametrize("command", ["run", "config", "user", "psql", "doctor", "version"])
+def test_every_command_explains_itself(hearth: Hearth, command: str) -> None:
+    status, out, _ = hearth(command, "--help")
+    assert status == 0
+    assert "Usage" in out
+
+
+def test_version(hearth: Hearth) -> None:
+    status, out, _ = hearth("version")
+    assert status == 0
+    assert out.startswith("hearth ")
+
+
+def test_without_a_configuration_it_says_how_to_make_one(here: Path, hearth: Hearth) -> None:
+    status, _, err = hearth("config", "check")
+    assert status == 1
+    assert "hearth config init" in err
+    assert "Traceback" not in err
+
+
+def test_init_writes_a_configuration_that_check_accepts(here: Path, hearth: Hearth) -> None:
+    status, _, _ = hearth(
+        "config", "init", "--server-name", "example.org", "--public-url", "https://m.example.org"
+    )
+    assert status == 0
+    assert (here / "hearth.toml").stat().st_mode & 0o777 == 0o600
+    assert hearth("config", "check") == (0, "The configuration of example.org is valid.\n", "")
+    assert load_settings(here / "hearth.toml").server.public_baseurl == "https://m.example.org"
+
+
+def test_init_does_not_overwrite(here: Path, hearth: Hearth) -> None:
+    (here / "hearth.toml").write_text("mine")
+    status, _, err = hearth("config", "init", "--server-name", "example.org")
+    assert status == 1
+    assert "exists" in err
+    assert (here / "hearth.toml").read_text() == "mine"
+
+
+def test_check_tells_all_problems(here: Path, hearth: Hearth) -> None:
+    (here / "hearth.toml").write_text("[server]\nnme = 1\n[cach]\n")
+    status, _, err = hearth("config", "check")
+    assert status == 1
+    assert len(err.splitlines()) == 3
+
+
+def test_check_warns_of_what_is_probably_not_meant(here: Path, hearth: Hearth) -> None:
+    (here / "hearth.toml").write_text(
+        '[server]\nname = "x.org"\n[registration]\nenabled = true\ntoken_required = false\n'
+        "[limits]\nenabled = false\n[outgoing]\nverify_tls = false\n"
+    )
+    status, out, _ = hearth("config", "check")
+    assert status == 0
+    assert out.count("warning:") == 3
+
+
+def test_an_unforeseen_error_is_a_sentence_too(
+    here: Path, hearth: Hearth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("homeserver.config.load.find_config_file", fail)
+    status, _, err = hearth("config", "check")
+    assert status == 1
+    assert "ZeroDivisionError" in err
+    assert "Traceback" not in err
+
+
+def test_the_first_run_prepares_everything_and_becomes_the_server(
+    here: Path, hearth: Hearth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: dict[str, Any] = {}
+
+    def execve(program: str, arguments: list[str], environment: dict[str, str]) -> None:
+        became.update(program=program, environment=environment)
+        with os.fdopen(os.dup(int(arguments[-1]))) as handed_over:
+            became["settings"] = from_json(handed_over.read())
+        raise Replaced
+
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr(main, "explain", lambda _error: [])
+    _, out, _ = hearth("run")
+    assert "http://127.0.0.1:8008" in out
+    assert "user add" in out
+    assert became["program"] == sys.executable
+    assert became["environment"]["MALLOC_ARENA_MAX"] == "1"
+    assert became["settings"] == load_settings(here / "hearth.toml")
+    assert (here / "data/signing.key").stat().st_mode & 0o777 == 0o600
+
+    key = (here / "data/signing.key").read_bytes()
+    hearth("run")
+    assert (here / "data/signing.key").read_bytes() == key
+
+
+def test_an_allocator_setting_of_the_operator_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert run.server_environment()["MALLOC_ARENA_MAX"] == "2"
+
+
+def test_what_the_server_process_reads_its_settings_with_is_small() -> None:
+    program = (
+        "import sys, homeserver.__main__, homeserver.config.settings, homeserver.config.keys\n"
+        "from homeserver.observe.log import configure_logging\n"
+        "configure_logging(homeserver.config.settings.Log())\n"
+        "print([m for m in ('pydantic', 'typer', 'click', 'rich') if sys.modules.get(m)])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_doctor_looks_at_a_server_that_was_never_started(here: Path, hearth: Hearth) -> None:
+    hearth("config", "init", "--server-name", "localhost")
+    _, out, _ = hearth("doctor")
+    for subject in ("configuration", "permissions", "disk", "database", "port", "clock"):
+        assert subject in out
+    assert "ok   database" in out
+
+
+def test_the_doctor_finds_what_is_wrong(here: Path, hearth: Hearth) -> None:
+    hearth("config", "init", "--server-name", "localhost")
+    (here / "data").mkdir()
+    (here / "data/signing.key").write_text("nonsense")
+    status, out, _ = hearth("doctor")
+    assert status == 1
+    assert "fail signing key" in out
+
+
+def test_the_doctor_tells_what_is_wrong_with_the_configuration(here: Path, hearth: Hearth) -> None:
+    (here / "hearth.toml").write_text("[server]\nnme = 1\n")
+    status, out, _ = hearth("doctor")
+    assert status == 1
+    assert "did you mean server.name?" in out
+
+
+def test_psql_opens_the_private_database(
+    here: Path, hearth: Hearth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process wants its Ctrl-C
+    hearth("config", "init", "--server-name", "localhost")
+    status, _, err = hearth("psql", "-At", "-o", "out", "-c", "SELECT current_database() || 7")
+    assert (status, err) == (0, "")
+    assert (here / "out").read_text() == "hearth7\n"
+
+
+def test_certificates_are_read_without_a_connection(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "30", "-subj", "/CN=example.org"),
+            *("-addext", "subjectAltName=DNS:example.org", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    details = read_certificate(certificate, key)
+    assert details["subjectAltName"] == (("DNS", "example.org"),)
