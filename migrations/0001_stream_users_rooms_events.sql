@@ -131,8 +131,10 @@ CREATE TABLE event_transactions (
     UNIQUE (device_nid, path_digest)
 );
 
+-- "stream_position" is that of the event: children are read in its order without a look at them.
 CREATE TABLE relations (
     event_nid       bigint PRIMARY KEY,
+    stream_position bigint,
     room_nid        integer NOT NULL,
     sender_nid      integer NOT NULL,
     type_nid        integer NOT NULL,
@@ -140,8 +142,9 @@ CREATE TABLE relations (
     parent_event_id text NOT NULL,
     annotation_key  text
 );
-CREATE INDEX relations_parent ON relations (parent_event_id, rel_type, event_nid);
-CREATE INDEX relations_threads ON relations (room_nid, event_nid) WHERE rel_type = 'm.thread';
+CREATE INDEX relations_parent ON relations (parent_event_id, stream_position);
+CREATE INDEX relations_threads ON relations (room_nid, stream_position)
+    WHERE rel_type = 'm.thread' AND stream_position IS NOT NULL;
 
 -- Redactions by their target, which may arrive later than they do.
 CREATE TABLE redactions (

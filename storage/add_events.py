@@ -132,7 +132,7 @@ class AddEvent(Write):
         await _insert_transactions(db, adds)
         await _change_state(db, adds)
         await _change_members(db, placed)
-        await _insert_relations(db, adds)
+        await _insert_relations(db, placed)
         await _apply_redactions(db, adds)
 
     def changes(self, position: int) -> Sequence[Change]:
@@ -350,16 +350,18 @@ async def _change_members(db: Database, placed: Sequence[tuple[AddEvent, int]]) 
 
 INSERT_RELATIONS = """
     INSERT INTO relations (
-           event_nid, room_nid, sender_nid, type_nid, rel_type, parent_event_id, annotation_key)
-    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::integer[], $5::text[],
-                         $6::text[], $7::text[])
+           event_nid, stream_position, room_nid, sender_nid, type_nid, rel_type, parent_event_id,
+           annotation_key)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[],
+                         $6::text[], $7::text[], $8::text[])
 """
 
 
-async def _insert_relations(db: Database, adds: Sequence[AddEvent]) -> None:
+async def _insert_relations(db: Database, placed: Sequence[tuple[AddEvent, int]]) -> None:
     rows = [
         (
             add.event.event_nid,
+            position if add.positions else None,
             add.event.room_nid,
             add.event.sender_nid,
             add.type_nid,
@@ -367,7 +369,7 @@ async def _insert_relations(db: Database, adds: Sequence[AddEvent]) -> None:
             relation.parent_event_id,
             relation.annotation_key,
         )
-        for add in adds
+        for add, position in placed
         if (relation := add.relation) is not None
     ]
     if rows:

@@ -9,6 +9,7 @@ from typing import Any
 
 from federation.protocol.event_rendering import build_client_event
 from federation.protocol.room_versions import get_room_version
+from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.viewer import Viewer
 from storage.changes import StoredEvent
 from storage.database import Database
@@ -24,6 +25,7 @@ SELECT_LATEST_EDITS = """
        AND r.rel_type = 'm.replace'
        AND r.sender_nid = parent.sender_nid
        AND r.type_nid = parent.type_nid
+       AND r.stream_position IS NOT NULL
       JOIN events AS e ON e.event_nid = r.event_nid
      WHERE e.place_nid IS NULL
      ORDER BY parent.event_nid, e.origin_server_ts DESC, e.event_id DESC
@@ -33,19 +35,23 @@ SELECT_REFERENCES = """
     SELECT r.parent_event_id, e.event_id
       FROM relations AS r
       JOIN events AS e USING (event_nid)
-     WHERE r.parent_event_id = ANY($1::text[]) AND r.rel_type = 'm.reference'
-     ORDER BY r.event_nid
+     WHERE r.parent_event_id = ANY($1::text[])
+       AND r.rel_type = 'm.reference'
+       AND r.stream_position IS NOT NULL
+       AND r.sender_nid <> ALL($2::integer[])
+     ORDER BY r.stream_position
 """
 
 SELECT_THREADS = """
     SELECT parent_event_id,
            count(*),
-           max(event_nid),
+           (array_agg(event_nid ORDER BY stream_position DESC))[1],
            bool_or(sender_nid = $2)
       FROM relations
      WHERE parent_event_id = ANY($1::text[])
        AND rel_type = 'm.thread'
-       AND NOT sender_nid = ANY($3::integer[])
+       AND stream_position IS NOT NULL
+       AND sender_nid <> ALL($3::integer[])
      GROUP BY parent_event_id
 """
 
@@ -53,15 +59,18 @@ SELECT_PARENTS = """
     SELECT DISTINCT parent_event_id, rel_type
       FROM relations
      WHERE parent_event_id = ANY($1::text[])
+       AND rel_type IN ('m.replace', 'm.reference', 'm.thread')
+       AND stream_position IS NOT NULL
 """
 
 
 class Bundles:
     """Reads the aggregations of many events at once."""
 
-    def __init__(self, db: Database, names: Names) -> None:
+    def __init__(self, db: Database, names: Names, ignored: IgnoredUsers) -> None:
         self._db = db
         self._names = names
+        self._ignored = ignored
 
     async def of(self, events: Sequence[StoredEvent], viewer: Viewer) -> dict[int, dict[str, Any]]:
         """`m.relations` of those of the events that have children, by event."""
@@ -72,9 +81,14 @@ class Bundles:
         for event_id, rel_type in await self._db.fetch(SELECT_PARENTS, list(candidates)):
             parents.setdefault(rel_type, set()).add(event_id)
         bundles: dict[int, dict[str, Any]] = {}
+        if not parents:
+            return bundles
+        ignored = await self._ignored.nids_of(viewer.user_nid)
         await self._add_edits(bundles, [candidates[i] for i in parents.get("m.replace", ())])
-        await self._add_references(bundles, candidates, parents.get("m.reference", set()))
-        await self._add_threads(bundles, candidates, parents.get("m.thread", set()), viewer)
+        await self._add_references(bundles, candidates, parents.get("m.reference", set()), ignored)
+        await self._add_threads(
+            bundles, candidates, parents.get("m.thread", set()), viewer, ignored
+        )
         return bundles
 
     async def _add_edits(
@@ -100,10 +114,12 @@ class Bundles:
         bundles: dict[int, dict[str, Any]],
         candidates: dict[str, StoredEvent],
         parents: set[str],
+        ignored: list[int],
     ) -> None:
         if not parents:
             return
-        for parent_id, event_id in await self._db.fetch(SELECT_REFERENCES, list(parents)):
+        rows = await self._db.fetch(SELECT_REFERENCES, list(parents), ignored)
+        for parent_id, event_id in rows:
             bundle = bundles.setdefault(candidates[parent_id].event_nid, {})
             bundle.setdefault("m.reference", {"chunk": []})["chunk"].append({"event_id": event_id})
 
@@ -113,10 +129,11 @@ class Bundles:
         candidates: dict[str, StoredEvent],
         parents: set[str],
         viewer: Viewer,
+        ignored: list[int],
     ) -> None:
         if not parents:
             return
-        rows = await self._db.fetch(SELECT_THREADS, list(parents), viewer.user_nid, [])
+        rows = await self._db.fetch(SELECT_THREADS, list(parents), viewer.user_nid, ignored)
         latest = await get_events(self._db, [row[2] for row in rows])
         edits: dict[int, dict[str, Any]] = {}
         await self._add_edits(edits, list(latest.values()))

@@ -1,0 +1,209 @@
+"""Rooms of one server in a test's database, made through the door that all events take."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId
+from federation.protocol.signatures import signing_key_from_seed
+from homeserver.rooms.append import Append
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.ignored_users import IgnoredUsers
+from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.relations import Bundles
+from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.viewer import Viewer
+from storage.account_data import SetAccountData
+from storage.add_events import AddRoom, Transaction, take_room_nid
+from storage.changes import Change, StoredEvent
+from storage.committer import Committer, Write
+from storage.database import Pool, open_pool
+from storage.events import find_event
+from storage.names import Names, RoomName
+from storage.nids import Nids
+
+SERVER = ServerName("hub.example")
+ALICE = UserId("@alice:hub.example")
+BOB = UserId("@bob:hub.example")
+CAROL = UserId("@carol:hub.example")
+
+
+@dataclass(slots=True)
+class World:
+    """The services that rooms are made with, and those that make events ready for clients."""
+
+    db: Pool
+    names: Names
+    committer: Committer
+    live: LiveRooms
+    append: Append
+    sending: Send
+    ignored: IgnoredUsers
+    clients: ClientEvents
+    now: int = 1_000_000
+
+    async def create(
+        self,
+        creator: UserId = ALICE,
+        *,
+        visibility: str | None = None,
+        members: Sequence[UserId] = (),
+        room_type: str | None = None,
+        version: str = "11",
+        join_rule: str = "public",
+    ) -> str:
+        """A room that everybody of `members` has joined; its ID."""
+        room_nid = await take_room_nid(self.db)
+        room_id = f"!room{room_nid}:{SERVER}"
+        name = RoomName(room_nid, RoomId(room_id), version)
+        content = {"room_version": version} | ({"type": room_type} if room_type else {})
+        new = NewEvent(creator, "m.room.create", content, "", origin_server_ts=self.tick())
+        added = AddRoom(
+            room_nid, room_id, version, await self.names.users.get_nid(creator), 0, published=False
+        )
+        self.live.add(name)
+
+        async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
+            pdu, auth_nids = await self.sending.make(room, new)
+            return pdu.event_id, [added, *await self.append.stage(room, pdu, auth_nids)]
+
+        await self.sending.in_room(room_id, attempt)
+        await self.member(room_id, creator, "join")
+        levels = {"users": {creator: 100}, "events": {"org.example.free": 0}}
+        await self.state(room_id, creator, "m.room.power_levels", levels)
+        await self.state(room_id, creator, "m.room.join_rules", {"join_rule": "public"})
+        if visibility is not None:
+            await self.set_visibility(room_id, visibility, creator)
+        for member in members:
+            await self.member(room_id, member, "join")
+        if join_rule != "public":
+            await self.state(room_id, creator, "m.room.join_rules", {"join_rule": join_rule})
+        return room_id
+
+    async def send(
+        self,
+        room_id: str,
+        sender: UserId,
+        event_type: str,
+        content: Mapping[str, Any],
+        *,
+        state_key: str | None = None,
+        redacts: str | None = None,
+        transaction: Transaction | None = None,
+        ts: int | None = None,
+    ) -> str:
+        """Send an event; its ID."""
+        new = NewEvent(
+            sender,
+            event_type,
+            content,
+            state_key,
+            EventId(redacts) if redacts else None,
+            ts or self.tick(),
+        )
+        return await self.sending.send(room_id, new, transaction=transaction)
+
+    async def say(
+        self, room_id: str, sender: UserId, body: str, *, ts: int | None = None, **content: Any
+    ) -> str:
+        """Send a text message; its ID."""
+        return await self.send(
+            room_id, sender, "m.room.message", {"msgtype": "m.text", "body": body, **content}, ts=ts
+        )
+
+    async def relate(
+        self, room_id: str, sender: UserId, rel_type: str, parent: str, body: str = "child"
+    ) -> str:
+        """Send a text message that relates to another event; its ID."""
+        relation = {"rel_type": rel_type, "event_id": parent}
+        content = {"msgtype": "m.text", "body": body, "m.relates_to": relation}
+        return await self.send(room_id, sender, "m.room.message", content)
+
+    async def state(
+        self,
+        room_id: str,
+        sender: UserId,
+        event_type: str,
+        content: Mapping[str, Any],
+        state_key: str = "",
+    ) -> str:
+        """Send a state event; its ID."""
+        return await self.send(room_id, sender, event_type, content, state_key=state_key)
+
+    async def member(
+        self,
+        room_id: str,
+        user_id: UserId,
+        membership: str,
+        *,
+        by: UserId | None = None,
+        **content: Any,
+    ) -> str:
+        """Send a membership, of oneself unless `by` says otherwise; its ID."""
+        return await self.state(
+            room_id,
+            by or user_id,
+            "m.room.member",
+            {"membership": membership, **content},
+            user_id,
+        )
+
+    async def redact(self, room_id: str, sender: UserId, target: str) -> str:
+        """Redact an event, in room version 11 or later; the redaction's ID."""
+        return await self.send(
+            room_id, sender, "m.room.redaction", {"redacts": target}, redacts=target
+        )
+
+    async def set_visibility(self, room_id: str, visibility: str, by: UserId = ALICE) -> str:
+        """Set the history visibility."""
+        content = {"history_visibility": visibility}
+        return await self.state(room_id, by, "m.room.history_visibility", content)
+
+    async def ignore(self, user_id: UserId, *ignored: UserId) -> None:
+        """Let a user ignore others."""
+        names = ",".join(f'"{name}":{{}}' for name in ignored)
+        content = f'{{"ignored_users":{{{names}}}}}'.encode()
+        nid = await self.names.users.get_nid(user_id)
+        await self.committer.commit(SetAccountData(nid, 0, "m.ignored_user_list", content))
+
+    async def viewer(self, user_id: UserId, device_nid: int = 0) -> Viewer:
+        """Somebody who looks at rooms."""
+        return Viewer(user_id, await self.names.users.get_nid(user_id), device_nid)
+
+    async def event(self, event_id: str) -> StoredEvent:
+        """An event as it is stored."""
+        event = await find_event(self.db, event_id)
+        assert event is not None
+        return event
+
+    def tick(self) -> int:
+        """A time that is a second later than the last."""
+        self.now += 1000
+        return self.now
+
+
+@asynccontextmanager
+async def open_world(database_url: str) -> AsyncIterator[World]:
+    """A server without its HTTP side; closed when the block is left."""
+    db = await open_pool(database_url, 3)
+    names = Names(db, 1_000_000)
+    ignored = IgnoredUsers(db, names, 100_000)
+
+    async def publish(before: int, after: int, changes: Sequence[Change]) -> None:
+        ignored.heard(changes)
+
+    committer = Committer(database_url, publish, lambda position: None)
+    running = asyncio.create_task(committer.run())
+    live = LiveRooms(db, names, 1_000_000)
+    append = Append(db, names, Nids(db), live, committer, SERVER)
+    key = signing_key_from_seed("1", b"1" * 32)
+    sending = Send(db, live, append, lambda: 0, SERVER, key)
+    clients = ClientEvents(db, names, Bundles(db, names, ignored))
+    try:
+        yield World(db, names, committer, live, append, sending, ignored, clients)
+    finally:
+        committer.close()
+        await running
+        await db.close()
