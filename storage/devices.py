@@ -61,23 +61,22 @@ async def find_device(db: Database, user_nid: int, device_id: str) -> Device | N
     return Device(*row) if row else None
 
 
-# The update of what is the same already locks the row and returns its number.
+# The update of what is the same already locks the row and returns its number. A row that this
+# statement inserted has no xmax.
 UPSERT_DEVICE = """
     INSERT INTO devices (user_nid, device_id, display_name, created_ts)
     VALUES ($1, $2, $3, $4)
     ON CONFLICT (user_nid, device_id) DO UPDATE SET device_id = excluded.device_id
- RETURNING device_nid
+ RETURNING device_nid, xmax = 0
 """
 
 
 async def get_or_add_device(
     db: Database, user_nid: int, device_id: DeviceId, display_name: str | None, created_ts: int
-) -> int:
-    """The device's number; a known device keeps its display name."""
-    device_nid: int = await db.fetchval(
-        UPSERT_DEVICE, user_nid, device_id, display_name, created_ts
-    )
-    return device_nid
+) -> tuple[int, bool]:
+    """The device's number, and whether it is new; a known device keeps its display name."""
+    row = await db.fetchrow(UPSERT_DEVICE, user_nid, device_id, display_name, created_ts)
+    return row[0], row[1]
 
 
 UPDATE_SEEN = """

@@ -71,15 +71,31 @@ class Accounts:
         Raises `InvalidUsername`, `UserInUse`, `WeakPassword`, `InvalidParam`.
         """
         user_id = check_new_localpart(localpart.lower(), self._server_name)
+        account = await self.build_account(user_id, password, is_admin=admin)
+        if not await add_account(self._db, account):
+            raise UserInUse(f"The user ID {user_id} is taken")
+        return NewUser(user_id, account.user_nid)
+
+    async def build_account(
+        self,
+        user_id: UserId,
+        password: str | None,
+        *,
+        is_admin: bool = False,
+        is_guest: bool = False,
+    ) -> NewAccount:
+        """An account to be stored, its password checked and hashed.
+
+        Raises `WeakPassword`, `InvalidParam`.
+        """
         password_hash = None
         if password is not None:
             self._passwords.check_acceptable(password)
             password_hash = await self._passwords.hash(password)
         user_nid = await self._names.users.get_nid(user_id)
-        account = NewAccount(user_nid, self._clock(), password_hash, is_admin=admin)
-        if not await add_account(self._db, account):
-            raise UserInUse(f"The user ID {user_id} is taken")
-        return NewUser(user_id, user_nid)
+        return NewAccount(
+            user_nid, self._clock(), password_hash, is_guest=is_guest, is_admin=is_admin
+        )
 
     async def find(self, user_id: UserId) -> Account | None:
         """The account of a user, or None."""

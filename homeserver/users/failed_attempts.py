@@ -14,6 +14,7 @@ MAX_ACCOUNTS = 10_000
 """Accounts remembered; when there are more, those whose buckets are full again are dropped."""
 
 SLOWEST_PER_SECOND = 1e-6
+ROUNDING_S = 1e-6
 
 
 class FailedAttempts:
@@ -28,20 +29,23 @@ class FailedAttempts:
         self._now_s = now_s
         self._full_at: dict[str, float] = {}
 
-    def check(self, account: str) -> None:
-        """Refuse to try another password when too many were wrong. Raises `LimitExceeded`."""
-        if not self._enabled:
-            return
-        now = self._now_s()
-        excess_s = self._full_at.get(account, now) + self._interval_s - now - self._burst_s
-        if excess_s > 1e-6:
-            raise LimitExceeded(retry_after_ms=int(excess_s * 1000) + 1)
+    def begin(self, account: str) -> None:
+        """Take one attempt, to be given back if the password is right. Raises `LimitExceeded`.
 
-    def count(self, account: str) -> None:
-        """A password was wrong."""
+        Taken beforehand, because verifying takes long and many may try at once.
+        """
         if not self._enabled:
             return
         now = self._now_s()
+        full_at = max(self._full_at.get(account, now), now) + self._interval_s
+        excess_s = full_at - now - self._burst_s
+        if excess_s > ROUNDING_S:
+            raise LimitExceeded(retry_after_ms=int(excess_s * 1000) + 1)
         if len(self._full_at) >= MAX_ACCOUNTS:
             self._full_at = {name: at for name, at in self._full_at.items() if at > now}
-        self._full_at[account] = max(self._full_at.get(account, now), now) + self._interval_s
+        self._full_at[account] = full_at
+
+    def give_back(self, account: str) -> None:
+        """The password was right."""
+        if account in self._full_at:
+            self._full_at[account] -= self._interval_s
