@@ -233,6 +233,10 @@ class Rooms:
             found |= {room.room_nid: room for room in rows}
         return found
 
+    def cached(self, room_nid: int) -> RoomName | None:
+        """The room if it is in the cache."""
+        return self._by_nid.get(room_nid)
+
     async def get(self, room_nid: int) -> RoomName:
         """The room of a number that was given out."""
         return (await self.get_many((room_nid,)))[room_nid]

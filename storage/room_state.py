@@ -157,6 +157,71 @@ async def get_state(db: Database, snapshot_nid: int) -> dict[int, int]:
     return {place: event for place, event in state.items() if event != REMOVED}
 
 
+SELECT_STATES = """
+    SELECT top.snapshot_nid, layer.places, layer.event_nids
+      FROM state_snapshots AS top
+      CROSS JOIN unnest(top.layers) WITH ORDINALITY AS stack (nid, height)
+      JOIN state_snapshots AS layer ON layer.snapshot_nid = stack.nid
+     WHERE top.snapshot_nid = ANY($1::bigint[])
+     ORDER BY stack.height DESC
+"""
+
+
+async def get_states(db: Database, snapshot_nids: Iterable[int]) -> dict[int, dict[int, int]]:
+    """The whole states of several snapshots: snapshot -> place -> event."""
+    wanted = list(set(snapshot_nids))
+    states: dict[int, dict[int, int]] = {nid: {} for nid in wanted}
+    for nid, places, events in await db.fetch(SELECT_STATES, wanted):
+        states[nid].update(zip(places, events, strict=True))
+    return {
+        nid: {place: event for place, event in state.items() if event != REMOVED}
+        for nid, state in states.items()
+    }
+
+
+SELECT_STACKS = """
+    SELECT snapshot_nid, layers FROM state_snapshots WHERE snapshot_nid = ANY($1::bigint[])
+"""
+
+
+async def get_stacks(db: Database, snapshot_nids: Iterable[int]) -> dict[int, list[int]]:
+    """The layers of snapshots, from the top to the bottom."""
+    return dict(await db.fetch(SELECT_STACKS, list(set(snapshot_nids))))
+
+
+async def find_changes(
+    db: Database, pairs: Mapping[int, tuple[int | None, int]]
+) -> dict[int, dict[int, int]]:
+    """What may have changed between two snapshots of each room: room -> place -> event after.
+
+    Only layers that the two do not share are read, so the answer may name places whose event is
+    the same in both. A place that is empty afterwards is named with `REMOVED`.
+    """
+    stacks = await get_stacks(db, {n for pair in pairs.values() for n in pair if n is not None})
+    differing: dict[int, tuple[list[int], list[int]]] = {}
+    for room_nid, (before, after) in pairs.items():
+        old = stacks[before] if before is not None else []
+        new = stacks[after]
+        differing[room_nid] = (
+            [nid for nid in old if nid not in set(new)],
+            [nid for nid in new if nid not in set(old)],
+        )
+    nids = list({nid for both in differing.values() for part in both for nid in part})
+    entries = dict(zip(nids, await get_layers(db, nids), strict=True)) if nids else {}
+    changes: dict[int, dict[int, int]] = {}
+    for room_nid, (old, new) in differing.items():
+        now: dict[int, int] = {}
+        for nid in reversed(new):
+            now.update(entries[nid])
+        gone = {place for nid in old for place in entries[nid]} - now.keys()
+        if gone:
+            after = pairs[room_nid][1]
+            found = (await get_places_at(db, [after], gone))[after]
+            now |= {place: found.get(place, REMOVED) for place in gone}
+        changes[room_nid] = now
+    return changes
+
+
 SELECT_PLACES_AT = """
       WITH stacks AS (
            SELECT top.snapshot_nid AS top, stack.nid, stack.height

@@ -2,7 +2,7 @@
 
 Whoever is joined sees everything since the latest event of that membership without a question.
 For older events the state at each event decides: the history visibility there, and the user's
-membership there and now. States are looked up for all events of a page at once.
+membership there and now. Changes of one's own membership are never hidden from oneself. States are looked up for all events of a page at once.
 Source: client-server API, "Room history visibility".
 """
 
@@ -126,7 +126,8 @@ async def _look_at(
             for visibility in visibilities
             for word in words
         )
-        verdicts[event.event_nid] = words[-1] if visible else None
+        is_own = event.place_nid == places[own_place]
+        verdicts[event.event_nid] = words[-1] if visible or is_own else None
     return verdicts
 
 

@@ -1,0 +1,280 @@
+"""Unread counts: how many events since a user's receipts notify the user, by thread.
+
+Nothing is written when an event comes: a room of a thousand members would cost a thousand rows a
+message. Counts are worked out when a sync shows a room, from the events since the user's receipts,
+and kept in memory: for each user and room the notifying events that are unread. New events are
+added and receipts take away, so a client that keeps up costs one evaluation for each event.
+Source: client-server API, push notifications, "Receiving notifications"; "Threading".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from federation.protocol.identifiers import UserId
+from federation.protocol.push_conditions import RoomContext
+from federation.protocol.push_evaluation import Evaluator, evaluate
+from homeserver.push.room_contexts import RoomContexts
+from homeserver.push.rules import PushRules
+from homeserver.sync.stream import Stream
+from storage.cache import Cache
+from storage.changes import Change, EventAdded, ReceiptMoved, StoredEvent
+from storage.database import Database
+from storage.events import COLUMNS, event_of_row, get_events
+from storage.receipts import ReadUpTo, read_up_to
+
+MAIN = "main"
+MOST_EXAMINED = 1_000
+"""The newest unread events of a room that are looked at; a count ends there."""
+ENTRY_COST = 150
+
+SELECT_UNREAD = f"""
+    SELECT {COLUMNS}
+      FROM unnest($1::integer[], $2::bigint[]) AS r (room_nid, since)
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM events
+            WHERE events.room_nid = r.room_nid
+              AND events.stream_position > r.since
+              AND events.stream_position <= $3
+              AND events.sender_nid <> $4
+            ORDER BY events.stream_position DESC
+            LIMIT $5) AS e
+     ORDER BY e.stream_position
+"""  # noqa: S608 - constants of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Notifying:
+    """An unread event that notifies the user."""
+
+    position: int
+    thread_id: str
+    highlight: bool
+
+
+@dataclass(slots=True)
+class Counter:
+    """What is unread of one room for one user, as of a stream position."""
+
+    upto: int
+    unread: list[Notifying]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Unread notifications and highlights of a room or one of its threads."""
+
+    notifications: int
+    highlights: int
+
+    def body(self) -> dict[str, int]:
+        """As /sync has it."""
+        return {
+            "notification_count": self.notifications,
+            "highlight_count": self.highlights,
+        }
+
+
+NONE = Counts(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomCounts:
+    """The counts of all of a room, of its main timeline and of its threads by root."""
+
+    total: Counts
+    main: Counts
+    threads: Mapping[str, Counts]
+
+
+NOTHING_UNREAD = RoomCounts(NONE, NONE, {})
+
+
+class UnreadCounts:
+    """The counts of this process's users."""
+
+    def __init__(
+        self,
+        db: Database,
+        stream: Stream,
+        rules: PushRules,
+        contexts: RoomContexts,
+        max_bytes: int,
+    ) -> None:
+        self._db = db
+        self._stream = stream
+        self._rules = rules
+        self._contexts = contexts
+        self._counters: Cache[tuple[int, int], Counter] = Cache(max_bytes)
+
+    async def of(
+        self, user_nid: int, user_id: UserId, rooms: Mapping[int, int], upto: int
+    ) -> dict[int, RoomCounts]:
+        """The counts of rooms, given with the position since which the user is in each."""
+        evaluator = await self._rules.evaluator(user_nid, user_id)
+        unknown: dict[int, int] = {}
+        for room_nid, joined_at in rooms.items():
+            counter = self._counters.get((user_nid, room_nid))
+            if counter is None or not await self._advance(counter, room_nid, evaluator, upto):
+                unknown[room_nid] = joined_at
+        if unknown:
+            await self._count(user_nid, evaluator, unknown, upto)
+        result = {}
+        for room_nid in rooms:
+            counter = self._counters.get((user_nid, room_nid))
+            result[room_nid] = summarise(counter.unread) if counter else NOTHING_UNREAD
+        return result
+
+    async def heard(self, changes: Sequence[Change], own: bool) -> None:
+        """Let receipts take away what was read; a listener of the stream."""
+        del own
+        for change in changes:
+            if isinstance(change, ReceiptMoved):
+                self._read(change)
+
+    def _read(self, receipt: ReceiptMoved) -> None:
+        key = (receipt.user_nid, receipt.room_nid)
+        counter = self._counters.get(key)
+        if counter is None:
+            return
+        position = self._stream.window.find_position(receipt.room_nid, receipt.event_id)
+        if position is None:
+            self._counters.discard(key)
+            return
+        counter.unread = [
+            item for item in counter.unread if not is_read(item, receipt.thread_id, position)
+        ]
+
+    async def _advance(
+        self, counter: Counter, room_nid: int, evaluator: Evaluator, upto: int
+    ) -> bool:
+        """Count the events up to `upto` in; False if they are not at hand."""
+        if counter.upto >= upto:
+            return True
+        context = await self._contexts.find(room_nid)
+        window = self._stream.window
+        if context is None or window.start > counter.upto:
+            return False
+        added = [
+            change.event
+            for change in window.room_changes(room_nid, counter.upto)
+            if isinstance(change, EventAdded) and change.position <= upto
+        ]
+        counter.upto = max(counter.upto, upto)
+        counter.unread += self._evaluate(evaluator, context, added, None)
+        return True
+
+    async def _count(
+        self, user_nid: int, evaluator: Evaluator, rooms: Mapping[int, int], upto: int
+    ) -> None:
+        receipts: dict[int, list[ReadUpTo]] = {}
+        for receipt in await read_up_to(self._db, rooms, user_nid):
+            receipts.setdefault(receipt.room_nid, []).append(receipt)
+        since = {
+            room_nid: max(
+                [joined_at]
+                + [
+                    receipt.event_position
+                    for receipt in receipts.get(room_nid, ())
+                    if not receipt.thread_id and receipt.event_position is not None
+                ]
+            )
+            for room_nid, joined_at in rooms.items()
+        }
+        rows = await self._db.fetch(
+            SELECT_UNREAD, list(since), list(since.values()), upto, user_nid, MOST_EXAMINED
+        )
+        events: dict[int, list[StoredEvent]] = {}
+        for row in rows:
+            event = event_of_row(row)
+            events.setdefault(event.room_nid, []).append(event)
+        names = await self._own_names(user_nid, events)
+        contexts = await self._contexts.load(events)
+        for room_nid in rooms:
+            unread: list[Notifying] = []
+            if room_nid in contexts:
+                unread = self._evaluate(
+                    evaluator, contexts[room_nid], events[room_nid], names.get(room_nid)
+                )
+            for receipt in receipts.get(room_nid, ()):
+                position = receipt.event_position
+                if position is not None:
+                    unread = [x for x in unread if not is_read(x, receipt.thread_id, position)]
+            cost = ENTRY_COST * (2 + len(unread))
+            self._counters.put((user_nid, room_nid), Counter(upto, unread), cost)
+
+    def _evaluate(
+        self,
+        evaluator: Evaluator,
+        context: RoomContext,
+        events: Sequence[StoredEvent],
+        display_name: str | None,
+    ) -> list[Notifying]:
+        notifying = []
+        for event in events:
+            if event.sender == evaluator.user_id:
+                continue
+            view = self._contexts.view(event, context)
+            decision = evaluate(evaluator, view, display_name)
+            if decision is not None and decision.notify:
+                notifying.append(
+                    Notifying(event.position or 0, thread_of(event.content), decision.highlight)
+                )
+        return notifying
+
+    async def _own_names(
+        self, user_nid: int, room_nids: Mapping[int, object]
+    ) -> dict[int, str | None]:
+        """The user's display name in each room."""
+        rows = await self._db.fetch(SELECT_OWN_EVENTS, user_nid, list(room_nids))
+        members = await get_events(self._db, [event_nid for _, event_nid in rows])
+        return {
+            room_nid: display_name_of(members[event_nid].content)
+            for room_nid, event_nid in rows
+            if event_nid in members
+        }
+
+
+SELECT_OWN_EVENTS = """
+    SELECT room_nid, event_nid
+      FROM memberships
+     WHERE user_nid = $1 AND room_nid = ANY($2::integer[])
+"""
+
+
+def display_name_of(content: Mapping[str, Any]) -> str | None:
+    """The display name in the content of a member event."""
+    name = content.get("displayname")
+    return name if isinstance(name, str) else None
+
+
+def thread_of(content: Mapping[str, Any]) -> str:
+    """The root of the thread that an event is in, or `main`."""
+    relation = content.get("m.relates_to")
+    if isinstance(relation, Mapping) and relation.get("rel_type") == "m.thread":
+        root = relation.get("event_id")
+        if isinstance(root, str):
+            return root
+    return MAIN
+
+
+def is_read(item: Notifying, thread_id: str, position: int) -> bool:
+    """Whether a receipt at a position, threaded or not (''), covers an event."""
+    return item.position <= position and thread_id in ("", item.thread_id)
+
+
+def summarise(unread: Sequence[Notifying]) -> RoomCounts:
+    """The counts of a room from its unread notifying events."""
+    if not unread:
+        return NOTHING_UNREAD
+    threads: dict[str, list[Notifying]] = {}
+    for item in unread:
+        threads.setdefault(item.thread_id, []).append(item)
+    counts = {thread_id: _count(items) for thread_id, items in threads.items()}
+    main = counts.pop(MAIN, NONE)
+    return RoomCounts(_count(unread), main, counts)
+
+
+def _count(items: Sequence[Notifying]) -> Counts:
+    return Counts(len(items), sum(item.highlight for item in items))

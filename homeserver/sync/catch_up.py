@@ -1,0 +1,508 @@
+"""Syncs that take the database: initial ones, those after a while, and all special cases.
+
+Everything is read for all rooms at once, in a number of queries that does not depend on how many
+rooms there are. What is newer than the stream position at the beginning is left out or rolled
+back, so the parts fit together although no transaction holds them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from federation.protocol.auth_events import member_place
+from federation.protocol.event_rendering import dump_event, render_federation_event
+from federation.protocol.filters import EventFormat, keep_fields
+from federation.protocol.identifiers import RoomId
+from homeserver.push.counts import UnreadCounts
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.history_visibility import OwnMembership, SeenEvent
+from homeserver.sync.classify import Sections, classify_all, classify_changed
+from homeserver.sync.followers import Follower, RoomMembership
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
+from homeserver.sync.request import SyncRequest
+from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
+from homeserver.sync.room_states import (
+    StateWanted,
+    TimelineShown,
+    read_current_states,
+    read_members,
+    roll_back,
+    select_state,
+    snapshots_at,
+)
+from homeserver.sync.stream import Stream
+from homeserver.sync.stripped import read_stripped_states
+from homeserver.sync.summaries import Summary, find_nameless, read_summaries
+from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines
+from homeserver.sync.token import SyncToken
+from storage.account_data import account_data_after, account_data_of_rooms, all_account_data
+from storage.changes import AccountDataSet, ReceiptMoved, StoredEvent
+from storage.database import Database
+from storage.events import get_events
+from storage.names import Names
+from storage.presence import presence_after
+from storage.receipts import receipts_after
+from storage.room_state import REMOVED, find_changes, get_states
+
+
+@dataclass(slots=True)
+class Reading:
+    """One response in the making."""
+
+    follower: Follower
+    request: SyncRequest
+    since: int
+    """The position of the request's token; `BEGINNING` for an initial sync."""
+    token: SyncToken
+    sections: Sections
+    rooms: dict[int, RoomId]
+    ignored: frozenset[str]
+    timelines: dict[int, Timeline]
+
+    @property
+    def upto(self) -> int:
+        """The position that the response reaches."""
+        return self.token.position
+
+    def is_whole(self, room_nid: int) -> bool:
+        """Whether the client is told the whole state of a room."""
+        return self.since == BEGINNING or self.request.full_state or room_nid in self.sections.new
+
+
+class CatchUp:
+    """Answers from the database."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        stream: Stream,
+        clients: ClientEvents,
+        counts: UnreadCounts,
+        lazy: LazyMembers,
+        typing: TypingUsers,
+        account_data: ShownAccountData,
+        ignored: IgnoredUsers,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._stream = stream
+        self._clients = clients
+        self._counts = counts
+        self._lazy = lazy
+        self._typing = typing
+        self._account_data = account_data
+        self._ignored = ignored
+
+    async def read(self, follower: Follower, request: SyncRequest) -> SyncBody:
+        """What to tell of everything since the request's token."""
+        since = request.since.position if request.since is not None else BEGINNING
+        token = SyncToken(max(self._stream.position, since), self._typing.serial)
+        sections = await self._classify(follower, request, since, token.position)
+        rooms = await self._select_rooms(request, sections)
+        ignored = await self._ignored.ignored_by(follower.user_nid)
+        reading = Reading(follower, request, since, token, sections, rooms, ignored, {})
+        await self._read_timelines(reading)
+        body = SyncBody(str(token))
+        receipts = await self._receipts(reading)
+        account_data = await self._read_account_data(reading)
+        shown = self._interesting(reading, receipts, account_data)
+        body.joined, body.left = await self._build_sections(reading, shown)
+        self._add_ephemeral(reading, body, receipts)
+        self._add_account_data(reading, body, account_data)
+        await self._add_invitations(reading, body)
+        presence = (
+            await presence_after(self._db, follower.user_nid, max(since, 0), token.position)
+            if not request.wanted.presence.wants_nothing
+            else []
+        )
+        body.presence = [
+            p for p in presence if request.wanted.presence.allows("m.presence", p.user_id)
+        ]
+        return body
+
+    async def _classify(
+        self, follower: Follower, request: SyncRequest, since: int, upto: int
+    ) -> Sections:
+        if since == BEGINNING or request.full_state:
+            include_left = request.wanted.room.include_leave
+            left_since = since if since != BEGINNING else upto
+            return await classify_all(
+                self._db, follower, left_since, upto, include_left=include_left
+            )
+        return await classify_changed(self._db, self._names, follower, since, upto)
+
+    async def _select_rooms(self, request: SyncRequest, sections: Sections) -> dict[int, RoomId]:
+        """The IDs of the rooms that the filter lets through; the others leave the sections."""
+        parts = (sections.joined, sections.left, sections.invited, sections.knocked)
+        found = await self._names.rooms.get_many(nid for part in parts for nid in part)
+        wanted = request.wanted.room
+        rooms = {
+            nid: name.room_id for nid, name in found.items() if wanted.allows_room(name.room_id)
+        }
+        for part in parts:
+            for room_nid in [nid for nid in part if nid not in rooms]:
+                del part[room_nid]
+        return rooms
+
+    async def _read_timelines(self, reading: Reading) -> None:
+        sections, since = reading.sections, reading.since
+        spans = [
+            Span(nid, BEGINNING if nid in sections.new else since, reading.upto)
+            for nid in sections.joined
+        ]
+        spans += [Span(nid, since, own.position) for nid, own in sections.left.items()]
+        memberships = {
+            nid: OwnMembership(own.membership, own.position, own.event_nid, forgotten=False)
+            for nid, own in reading.follower.rooms.items()
+        }
+        wanted = reading.request.wanted.room.timeline
+        spans = [span for span in spans if wanted.allows_room(reading.rooms[span.room_nid])]
+        reading.timelines = await read_timelines(
+            self._db,
+            self._names,
+            reading.request.viewer,
+            spans,
+            memberships,
+            wanted,
+            reading.ignored,
+        )
+
+    def _interesting(
+        self,
+        reading: Reading,
+        receipts: Mapping[int, Sequence[ReceiptMoved]],
+        account_data: Sequence[AccountDataSet],
+    ) -> list[int]:
+        """The joined and left rooms of which there is something to tell."""
+        sections = reading.sections
+        changed = set(receipts) | {row.room_nid for row in account_data}
+        return [
+            nid
+            for nid in (*sections.joined, *sections.left)
+            if reading.is_whole(nid)
+            or nid in sections.left
+            or nid in changed
+            or not is_uneventful(reading.timelines.get(nid))
+        ]
+
+    async def _build_sections(
+        self, reading: Reading, shown: Sequence[int]
+    ) -> tuple[dict[str, RoomSection], dict[str, RoomSection]]:
+        sections = reading.sections
+        summaries = await self._summaries(reading, shown)
+        states = await self._states(reading, shown, summaries)
+        counts = await self._counts.of(
+            reading.follower.user_nid,
+            reading.follower.user_id,
+            {nid: sections.joined[nid].position for nid in shown if nid in sections.joined},
+            reading.upto,
+        )
+        rendered = await self._render_all(reading, shown, states)
+        joined: dict[str, RoomSection] = {}
+        left: dict[str, RoomSection] = {}
+        for nid in shown:
+            timeline = reading.timelines.get(nid)
+            section = RoomSection(
+                timeline=[rendered[item.event.event_nid] for item in timeline.events]
+                if timeline
+                else (),
+                is_limited=timeline.is_limited if timeline else False,
+                prev_batch=timeline.prev_batch if timeline else f"s{reading.upto}_0",
+                state=[rendered[event.event_nid] for event in states.get(nid, ())],
+                summary=summaries.get(nid),
+                counts=counts.get(nid),
+            )
+            (joined if nid in sections.joined else left)[reading.rooms[nid]] = section
+        return joined, left
+
+    async def _summaries(self, reading: Reading, shown: Sequence[int]) -> dict[int, Summary]:
+        """Summaries of rooms that are new to the client or whose members changed."""
+        wanted = [
+            nid
+            for nid in shown
+            if nid in reading.sections.joined
+            and (reading.is_whole(nid) or may_have_member_changes(reading.timelines.get(nid)))
+        ]
+        if not wanted:
+            return {}
+        nameless = await find_nameless(self._db, self._names, wanted)
+        return await read_summaries(self._db, wanted, nameless, reading.follower.user_nid)
+
+    async def _states(
+        self, reading: Reading, shown: Sequence[int], summaries: Mapping[int, Summary]
+    ) -> dict[int, list[StoredEvent]]:
+        """The state to tell of each room."""
+        lazy = reading.request.wanted.room.state.lazy_load_members
+        members = await self._member_places(reading, shown, summaries) if lazy else {}
+        sections = reading.sections
+        inside = [nid for nid in shown if nid not in sections.outside]
+        whole = [nid for nid in inside if reading.is_whole(nid) and nid in sections.joined]
+        whole_left = [nid for nid in inside if reading.is_whole(nid) and nid in sections.left]
+        partly = [
+            nid for nid in inside if not reading.is_whole(nid) and self._needs_state(reading, nid)
+        ]
+        found: dict[int, list[StoredEvent]] = {}
+        if whole:
+            asked = [
+                StateWanted(nid, frozenset(), frozenset(members[nid]) if lazy else None)
+                for nid in whole
+            ]
+            found |= await read_current_states(self._db, asked)
+        found |= await self._left_states(reading, whole_left)
+        found |= await self._changed_states(reading, partly)
+        if lazy:
+            await self._add_lazy_members(reading, found, members, set(whole))
+        return await self._at_start_of_timelines(reading, found, members if lazy else None)
+
+    async def _at_start_of_timelines(
+        self,
+        reading: Reading,
+        found: Mapping[int, Sequence[StoredEvent]],
+        members: Mapping[int, set[int]] | None,
+    ) -> dict[int, list[StoredEvent]]:
+        timelines = {}
+        for nid in found:
+            timeline = reading.timelines.get(nid)
+            shown = (
+                frozenset(i.event.event_nid for i in timeline.events) if timeline else frozenset()
+            )
+            known = BEGINNING if reading.is_whole(nid) or members is not None else reading.since
+            upto = (
+                reading.sections.left[nid].position
+                if nid in reading.sections.left
+                else reading.upto
+            )
+            after = reading.request.use_state_after
+            timelines[nid] = TimelineShown(frozenset() if after else shown, upto, known)
+        states = await roll_back(self._db, found, timelines)
+        wanted = reading.request.wanted.room.state
+        return {nid: select_state(unique(events), wanted) for nid, events in states.items()}
+
+    def _needs_state(self, reading: Reading, room_nid: int) -> bool:
+        timeline = reading.timelines.get(room_nid)
+        if timeline is None:
+            return True
+        if reading.request.use_state_after:
+            return not timeline.is_complete or any(
+                item.event.state_key is not None for item in timeline.events
+            )
+        return not timeline.is_complete
+
+    async def _left_states(
+        self, reading: Reading, room_nids: Sequence[int]
+    ) -> dict[int, list[StoredEvent]]:
+        """The whole states of rooms as the user left them."""
+        if not room_nids:
+            return {}
+        left = reading.sections.left
+        events = await get_events(self._db, [left[nid].event_nid for nid in room_nids])
+        snapshots = {
+            event.room_nid: event.snapshot_nid
+            for event in events.values()
+            if event.snapshot_nid is not None
+        }
+        states = await get_states(self._db, snapshots.values())
+        wanted = [nid for state in states.values() for nid in state.values()]
+        stored = await get_events(self._db, wanted)
+        return {
+            room_nid: [stored[nid] for nid in states[snapshot].values()]
+            for room_nid, snapshot in snapshots.items()
+        }
+
+    async def _changed_states(
+        self, reading: Reading, room_nids: Sequence[int]
+    ) -> dict[int, list[StoredEvent]]:
+        """The events at the places of each room's state that changed since the token."""
+        if not room_nids:
+            return {}
+        left = reading.sections.left
+        ends = {nid: left[nid].position if nid in left else reading.upto for nid in room_nids}
+        before = await snapshots_at(self._db, dict.fromkeys(room_nids, reading.since))
+        after = await snapshots_at(self._db, ends)
+        pairs = {nid: (before.get(nid), end) for nid, end in after.items() if end is not None}
+        changes = await find_changes(self._db, pairs)
+        nids = [e for room in changes.values() for e in room.values() if e != REMOVED]
+        stored = await get_events(self._db, nids)
+        return {
+            room_nid: [
+                stored[nid]
+                for nid in room.values()
+                if nid in stored and (stored[nid].position or 0) > reading.since
+            ]
+            for room_nid, room in changes.items()
+        }
+
+    async def _member_places(
+        self, reading: Reading, shown: Iterable[int], summaries: Mapping[int, Summary]
+    ) -> dict[int, set[int]]:
+        """Which members to tell of each room when members are loaded lazily."""
+        users: dict[int, set[str]] = {}
+        for nid in shown:
+            timeline = reading.timelines.get(nid)
+            users[nid] = {item.event.sender for item in timeline.events} if timeline else set()
+            summary = summaries.get(nid)
+            if summary is not None and summary.heroes is not None:
+                users[nid] |= {hero.user_id for hero in summary.heroes}
+            if reading.is_whole(nid):
+                users[nid].add(reading.follower.user_id)
+        everyone = {member_place(user) for part in users.values() for user in part}
+        places = await self._names.places.get_nids(everyone)
+        return {nid: {places[member_place(user)] for user in part} for nid, part in users.items()}
+
+    async def _add_lazy_members(
+        self,
+        reading: Reading,
+        found: dict[int, list[StoredEvent]],
+        members: Mapping[int, set[int]],
+        whole: set[int],
+    ) -> None:
+        """Reduce changed members to the wanted ones; add those that the device does not know."""
+        device_nid = reading.request.viewer.device_nid
+        redundant = reading.request.wanted.room.state.include_redundant_members
+        asked = []
+        for nid, places in members.items():
+            if nid in reading.sections.outside:
+                continue
+            if nid in whole:
+                self._lazy.forget(device_nid, [nid])
+                self._lazy.note(device_nid, nid, places)
+                continue
+            found[nid] = [
+                event
+                for event in found.get(nid, ())
+                if event.type != "m.room.member" or event.place_nid in places
+            ]
+            unsent = places if redundant else self._lazy.unsent(device_nid, nid, places)
+            self._lazy.note(device_nid, nid, places)
+            if unsent:
+                asked.append(StateWanted(nid, frozenset(), frozenset(unsent)))
+        for event in await read_members(self._db, asked):
+            found[event.room_nid].append(event)
+
+    async def _render_all(
+        self, reading: Reading, shown: Sequence[int], states: Mapping[int, Sequence[StoredEvent]]
+    ) -> dict[int, bytes]:
+        """The JSON of all events of the response, by number."""
+        viewer, wanted = reading.request.viewer, reading.request.wanted
+        timeline = [
+            i for nid in shown if nid in reading.timelines for i in reading.timelines[nid].events
+        ]
+        state = [SeenEvent(event, "join") for nid in shown for event in states.get(nid, ())]
+        if wanted.event_format is EventFormat.FEDERATION:
+            return {
+                i.event.event_nid: render_federation_event(i.event.json) for i in timeline + state
+            }
+        built = await self._clients.build(timeline, viewer, with_room_id=False)
+        built += await self._clients.build(state, viewer, with_room_id=False, with_bundles=False)
+        if wanted.event_fields is not None:
+            built = [keep_fields(event, wanted.event_fields) for event in built]
+        return {
+            item.event.event_nid: dump_event(event)
+            for item, event in zip(timeline + state, built, strict=True)
+        }
+
+    async def _receipts(self, reading: Reading) -> dict[int, list[ReceiptMoved]]:
+        """Receipts to tell: those that moved, and all of rooms new to the client."""
+        if not reading.request.wanted.room.ephemeral.allows("m.receipt"):
+            return {}
+        joined = reading.sections.joined
+        whole = [nid for nid in joined if reading.is_whole(nid)]
+        others = [nid for nid in joined if not reading.is_whole(nid)]
+        found = []
+        for room_nids, since in ((whole, 0), (others, reading.since)):
+            if room_nids:
+                found += await receipts_after(
+                    self._db, room_nids, reading.follower.user_nid, since, reading.upto
+                )
+        receipts: dict[int, list[ReceiptMoved]] = {}
+        for receipt in found:
+            if receipt.user_id not in reading.ignored:
+                receipts.setdefault(receipt.room_nid, []).append(receipt)
+        return receipts
+
+    def _add_ephemeral(
+        self, reading: Reading, body: SyncBody, receipts: Mapping[int, Sequence[ReceiptMoved]]
+    ) -> None:
+        for room_nid, moved in receipts.items():
+            section = body.joined.setdefault(reading.rooms[room_nid], RoomSection())
+            section.ephemeral.append(receipt_event(moved))
+        if not reading.request.wanted.room.ephemeral.allows("m.typing"):
+            return
+        since = reading.request.since
+        changed = self._typing.changed_after(since.typing, reading.sections.joined) if since else ()
+        for room_nid in reading.sections.joined:
+            users = self._typing.users_typing(room_nid)
+            if room_nid in changed or (users and reading.is_whole(room_nid)):
+                section = body.joined.setdefault(reading.rooms[room_nid], RoomSection())
+                section.ephemeral.append(dict(typing_event(users)))
+
+    async def _read_account_data(self, reading: Reading) -> list[AccountDataSet]:
+        viewer = reading.request.viewer
+        if reading.since == BEGINNING or reading.request.full_state:
+            rows = await all_account_data(self._db, viewer.user_nid)
+            return self._account_data.show_account_data(
+                viewer.user_nid, viewer.user_id, rows, complete=True
+            )
+        rows = await account_data_after(self._db, viewer.user_nid, reading.since, reading.upto)
+        if reading.sections.new:
+            known = {(row.room_nid, row.type) for row in rows}
+            of_new = await account_data_of_rooms(self._db, viewer.user_nid, reading.sections.new)
+            rows += [row for row in of_new if (row.room_nid, row.type) not in known]
+        return self._account_data.show_account_data(
+            viewer.user_nid, viewer.user_id, rows, complete=False
+        )
+
+    def _add_account_data(
+        self, reading: Reading, body: SyncBody, rows: Sequence[AccountDataSet]
+    ) -> None:
+        wanted = reading.request.wanted
+        body.account_data = [
+            row for row in rows if not row.room_nid and wanted.account_data.allows(row.type)
+        ]
+        for row in rows:
+            if row.room_nid in reading.sections.joined and wanted.room.account_data.allows(
+                row.type
+            ):
+                section = body.joined.setdefault(reading.rooms[row.room_nid], RoomSection())
+                section.account_data = [*section.account_data, row]
+
+    async def _add_invitations(self, reading: Reading, body: SyncBody) -> None:
+        sections = reading.sections
+        invited = await self._without_ignored(reading, sections.invited)
+        stripped = await read_stripped_states(
+            self._db, self._names, reading.follower.user_nid, {**invited, **sections.knocked}
+        )
+        body.invited = {reading.rooms[nid]: stripped.get(nid, []) for nid in invited}
+        body.knocked = {reading.rooms[nid]: stripped.get(nid, []) for nid in sections.knocked}
+
+    async def _without_ignored(
+        self, reading: Reading, invited: Mapping[int, RoomMembership]
+    ) -> dict[int, RoomMembership]:
+        """Invites but those by ignored users."""
+        if not reading.ignored:
+            return dict(invited)
+        inviters = await self._names.users.get_texts(own.sender_nid for own in invited.values())
+        return {
+            nid: own
+            for nid, own in invited.items()
+            if inviters[own.sender_nid] not in reading.ignored
+        }
+
+
+def is_uneventful(timeline: Timeline | None) -> bool:
+    """Whether a timeline has nothing to tell."""
+    return timeline is None or (not timeline.events and timeline.is_complete)
+
+
+def may_have_member_changes(timeline: Timeline | None) -> bool:
+    """Whether members changed in a timeline, as far as can be seen."""
+    return timeline is not None and (
+        not timeline.is_complete
+        or any(item.event.type == "m.room.member" for item in timeline.events)
+    )
+
+
+def unique(events: Iterable[StoredEvent]) -> list[StoredEvent]:
+    """Each event once."""
+    return list({event.event_nid: event for event in events}.values())

@@ -1,0 +1,245 @@
+"""The users whose clients follow the stream, with the rooms that they follow it for.
+
+A follower is made at a user's first sync and kept while there is room. It knows the user's rooms,
+so that finding out whom an event concerns, and what concerns a user, takes no query. Clients that
+wait are woken through it: a waiting client is one future and nothing else.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from federation.protocol.identifiers import UserId
+from homeserver.sync.stream import Stream
+from storage.changes import (
+    AccountDataSet,
+    Change,
+    EventAdded,
+    InviteChanged,
+    Membership,
+    PresenceSet,
+    ReceiptMoved,
+)
+from storage.database import Database
+
+SELECT_ROOMS = """
+    SELECT room_nid, membership, stream_position, event_nid, sender_nid, forgotten
+      FROM memberships
+     WHERE user_nid = $1
+"""
+
+MAX_IDLE = 1_000
+"""Followers without a waiting client that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomMembership:
+    """A user's present membership of a room, its event and that event's position."""
+
+    membership: Membership
+    position: int
+    event_nid: int
+    sender_nid: int
+
+
+class Follower:
+    """A user of ours; `rooms` are all rooms with a membership that is not forgotten.
+
+    `changed` is the last position at which something happened that concerns the user.
+    """
+
+    __slots__ = (
+        "changed",
+        "membership_changed",
+        "rooms",
+        "typing_changed",
+        "user_id",
+        "user_nid",
+        "waiters",
+    )
+
+    def __init__(self, user_nid: int, user_id: UserId, position: int) -> None:
+        self.user_nid = user_nid
+        self.user_id = user_id
+        self.rooms: dict[int, RoomMembership] = {}
+        self.changed = position
+        self.membership_changed = 0
+        """The position of the latest of the user's own membership events."""
+        self.typing_changed = 0
+        self.waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def joined(self) -> list[int]:
+        """The rooms that the user is in."""
+        return [n for n, own in self.rooms.items() if own.membership is Membership.JOIN]
+
+    def is_joined(self, room_nid: int) -> bool:
+        """Whether the user is in a room."""
+        own = self.rooms.get(room_nid)
+        return own is not None and own.membership is Membership.JOIN
+
+    def wake(self) -> None:
+        """Let the waiting clients look again."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until something concerns the user; False when the time ran out first."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(timeout_s, _expire, waiter)
+        self.waiters.add(waiter)
+        try:
+            await waiter
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            timer.cancel()
+            self.waiters.discard(waiter)
+
+
+def _expire(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
+
+
+class Followers:
+    """All followers of this process, by user and by room."""
+
+    def __init__(self, db: Database, stream: Stream) -> None:
+        self._db = db
+        self._stream = stream
+        self._by_user: OrderedDict[int, Follower] = OrderedDict()
+        self._by_room: dict[int, set[Follower]] = {}
+
+    async def get(self, user_nid: int, user_id: UserId) -> Follower:
+        """The follower of a user, made if it has to be."""
+        follower = self._by_user.get(user_nid)
+        if follower is None:
+            follower = await self._load(user_nid, user_id)
+        self._by_user.move_to_end(user_nid)
+        return follower
+
+    def in_room(self, room_nid: int) -> Iterable[Follower]:
+        """The followers that are joined to a room."""
+        return self._by_room.get(room_nid, ())
+
+    def find(self, user_nid: int) -> Follower | None:
+        """The follower of a user, if there is one."""
+        return self._by_user.get(user_nid)
+
+    async def heard(self, changes: Sequence[Change], own: bool) -> None:
+        """Note what happened and wake whom it concerns; a listener of the stream."""
+        del own
+        concerned: set[Follower] = set()
+        for change in changes:
+            for follower in self._concerned(change):
+                follower.changed = change.position
+                concerned.add(follower)
+        for follower in concerned:
+            if follower.waiters:
+                follower.wake()
+
+    def typing_changed(self, room_nid: int, serial: int) -> None:
+        """Somebody began or stopped typing; wake the room."""
+        for follower in self.in_room(room_nid):
+            follower.typing_changed = serial
+            follower.wake()
+
+    def forget_room(self, user_nid: int, room_nid: int) -> None:
+        """The user has forgotten a room."""
+        follower = self._by_user.get(user_nid)
+        if follower is not None:
+            follower.rooms.pop(room_nid, None)
+
+    def drop(self, user_nid: int) -> None:
+        """Load the user's rooms anew at the next sync."""
+        follower = self._by_user.pop(user_nid, None)
+        if follower is not None:
+            self._unlist(follower)
+            follower.wake()
+
+    def _concerned(self, change: Change) -> Iterable[Follower]:
+        if isinstance(change, EventAdded):
+            room_nid = change.event.room_nid
+            before = set(self._by_room.get(room_nid, ()))
+            if change.member_nid is not None and change.is_local_member:
+                member = self._by_user.get(change.member_nid)
+                if member is not None and change.membership is not None:
+                    self._set_membership(
+                        member,
+                        room_nid,
+                        RoomMembership(
+                            change.membership,
+                            change.position,
+                            change.event.event_nid,
+                            change.event.sender_nid,
+                        ),
+                    )
+                    before.add(member)
+            return before
+        if isinstance(change, ReceiptMoved):
+            if change.receipt_type == "m.read.private":
+                return self._only(change.user_nid)
+            return self._by_room.get(change.room_nid, ())
+        if isinstance(change, AccountDataSet | InviteChanged):
+            return self._only(change.user_nid)
+        return self._sharing_rooms(change)
+
+    def _only(self, user_nid: int) -> Iterable[Follower]:
+        follower = self._by_user.get(user_nid)
+        return (follower,) if follower is not None else ()
+
+    def _sharing_rooms(self, change: PresenceSet) -> Iterable[Follower]:
+        subject = self._by_user.get(change.user_nid)
+        if subject is None:
+            return list(self._by_user.values())
+        return {subject}.union(*(self._by_room.get(nid, ()) for nid in subject.joined))
+
+    def _set_membership(self, follower: Follower, room_nid: int, own: RoomMembership) -> None:
+        follower.rooms[room_nid] = own
+        follower.membership_changed = max(follower.membership_changed, own.position)
+        room = self._by_room.setdefault(room_nid, set())
+        if own.membership is Membership.JOIN:
+            room.add(follower)
+        else:
+            room.discard(follower)
+            if not room:
+                del self._by_room[room_nid]
+
+    async def _load(self, user_nid: int, user_id: UserId) -> Follower:
+        while True:
+            position = self._stream.position
+            rows = await self._db.fetch(SELECT_ROOMS, user_nid)
+            if user_nid in self._by_user:
+                return self._by_user[user_nid]
+            if self._stream.position == position:
+                break
+        follower = Follower(user_nid, user_id, position)
+        for room_nid, membership, at, event_nid, sender_nid, forgotten in rows:
+            if not forgotten:
+                own = RoomMembership(Membership(membership), at, event_nid, sender_nid)
+                self._set_membership(follower, room_nid, own)
+        self._by_user[user_nid] = follower
+        self._make_room()
+        return follower
+
+    def _make_room(self) -> None:
+        excess = len(self._by_user) - MAX_IDLE
+        if excess <= 0:
+            return
+        for follower in list(self._by_user.values())[:excess]:
+            if not follower.waiters:
+                del self._by_user[follower.user_nid]
+                self._unlist(follower)
+
+    def _unlist(self, follower: Follower) -> None:
+        for room_nid in follower.joined:
+            room = self._by_room.get(room_nid)
+            if room is not None:
+                room.discard(follower)
+                if not room:
+                    del self._by_room[room_nid]

@@ -1,0 +1,288 @@
+"""Syncs of clients that keep up, answered from the window of the stream.
+
+This is what every message costs for every receiver, so it does the least that a plain case needs:
+no query, and the JSON of an event made once for all of them. What it cannot answer so (a timeline
+with a gap, a membership of the user's own, a redaction, a filter that shapes events) it leaves to
+`catch_up.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from federation.protocol.auth_events import member_place
+from federation.protocol.event_rendering import dump_event
+from federation.protocol.filters import EventFormat, SyncFilter
+from homeserver.push.counts import UnreadCounts
+from homeserver.rooms.client_events import ClientEvents, build_fields
+from homeserver.rooms.history_token import gap_before
+from homeserver.rooms.history_visibility import SeenEvent
+from homeserver.rooms.viewer import Viewer
+from homeserver.sync.followers import Follower
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
+from homeserver.sync.request import SyncRequest
+from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
+from homeserver.sync.room_states import StateWanted, read_members
+from homeserver.sync.stream import Stream
+from homeserver.sync.summaries import find_nameless, read_summaries
+from homeserver.sync.timelines import timeline_limit
+from homeserver.sync.token import SyncToken
+from storage.cache import Cache
+from storage.changes import EventAdded, ReceiptMoved
+from storage.database import Database
+from storage.names import Names
+from storage.presence import presence_after
+
+RENDERED_BYTES = 4_000_000
+JOINED = b',"unsigned":{"membership":"join"}}'
+
+
+@dataclass(frozen=True, slots=True)
+class RoomNews:
+    """What the window has of one room since a token."""
+
+    room_nid: int
+    events: Sequence[EventAdded]
+    receipts: Sequence[ReceiptMoved]
+
+
+class LiveSync:
+    """Answers from memory where it can."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        stream: Stream,
+        clients: ClientEvents,
+        counts: UnreadCounts,
+        lazy: LazyMembers,
+        typing: TypingUsers,
+        account_data: ShownAccountData,
+        ignored: IgnoredUsers,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._stream = stream
+        self._clients = clients
+        self._counts = counts
+        self._lazy = lazy
+        self._typing = typing
+        self._account_data = account_data
+        self._ignored = ignored
+        self._rendered: Cache[int, bytes] = Cache(RENDERED_BYTES)
+
+    @property
+    def typing_serial(self) -> int:
+        """The present number of typing changes."""
+        return self._typing.serial
+
+    async def read(self, follower: Follower, request: SyncRequest) -> SyncBody | None:
+        """What happened since the request's token, or None if it takes the database to tell."""
+        since, wanted, window = request.since, request.wanted, self._stream.window
+        if (
+            since is None
+            or not window.start <= since.position <= window.position
+            or follower.membership_changed > since.position
+            or not is_plain(wanted)
+        ):
+            return None
+        upto = SyncToken(window.position, self._typing.serial)
+        news = self._collect(follower, since.position, wanted)
+        if news is None or (request.use_state_after and has_state(news)):
+            return None
+        account_data = window.account_data_changes(follower.user_nid, since.position)
+        typing = self._typing.changed_after(since.typing, follower.joined)
+        has_presence = window.presence_position > since.position
+        body = SyncBody(str(upto))
+        await self._add_rooms(body, follower, request, news, upto.position)
+        await self._add_account_data(body, follower, request.viewer, wanted, account_data)
+        await self._add_typing(body, wanted, typing)
+        if has_presence and not wanted.presence.wants_nothing:
+            changed = await presence_after(
+                self._db, follower.user_nid, since.position, upto.position
+            )
+            body.presence = [p for p in changed if wanted.presence.allows("m.presence", p.user_id)]
+        return body
+
+    def _collect(self, follower: Follower, since: int, wanted: SyncFilter) -> list[RoomNews] | None:
+        """The news of the user's rooms; None where a room has more than fits."""
+        window = self._stream.window
+        limit = timeline_limit(wanted.room.timeline)
+        news = []
+        for room_nid in follower.joined:
+            if not window.has_room_since(room_nid, since):
+                continue
+            changes = window.room_changes(room_nid, since)
+            events = [change for change in changes if isinstance(change, EventAdded)]
+            if len(events) > limit or not window.has_intact_events(room_nid, since):
+                return None
+            receipts = [
+                change
+                for change in changes
+                if isinstance(change, ReceiptMoved)
+                and (
+                    change.receipt_type != "m.read.private" or change.user_nid == follower.user_nid
+                )
+            ]
+            news.append(RoomNews(room_nid, events, receipts))
+        return news
+
+    async def _add_rooms(
+        self,
+        body: SyncBody,
+        follower: Follower,
+        request: SyncRequest,
+        news: Sequence[RoomNews],
+        upto: int,
+    ) -> None:
+        rooms = await self._names.rooms.get_many([item.room_nid for item in news])
+        ignored = await self._ignored.ignored_by(follower.user_nid)
+        counted = {
+            item.room_nid: follower.rooms[item.room_nid].position
+            for item in news
+            if item.room_nid in follower.rooms
+        }
+        counts = await self._counts.of(follower.user_nid, follower.user_id, counted, upto)
+        wanted = request.wanted.room
+        for item in news:
+            room_id = rooms[item.room_nid].room_id
+            if not wanted.allows_room(room_id):
+                continue
+            events = [
+                added
+                for added in item.events
+                if added.event.state_key is not None or added.event.sender not in ignored
+            ]
+            section = RoomSection(counts=counts.get(item.room_nid))
+            if events and wanted.timeline.allows_room(room_id):
+                section.timeline = await self._render(events, request.viewer)
+                section.prev_batch = str(gap_before(events[0].event))
+                if wanted.state.lazy_load_members:
+                    section.state = await self._members(events, request)
+            if item.receipts and wanted.ephemeral.allows("m.receipt"):
+                receipts = [r for r in item.receipts if r.user_id not in ignored]
+                if receipts:
+                    section.ephemeral.append(receipt_event(receipts))
+            if any(added.member_nid is not None for added in events):
+                nameless = await find_nameless(self._db, self._names, [item.room_nid])
+                summaries = await read_summaries(
+                    self._db, [item.room_nid], nameless, follower.user_nid
+                )
+                section.summary = summaries[item.room_nid]
+            if not section.is_empty:
+                body.joined[room_id] = section
+
+    async def _render(self, added: Sequence[EventAdded], viewer: Viewer) -> list[bytes]:
+        """The JSON of events that came while the viewer was joined."""
+        simple = [self._render_simple(item, viewer) for item in added]
+        parents = {parent_of(item.event.content) for item in added}
+        rest = [
+            index
+            for index, item in enumerate(added)
+            if simple[index] is None or item.event.event_id in parents
+        ]
+        if rest:
+            seen = [SeenEvent(added[index].event, "join") for index in rest]
+            rendered = await self._clients.render(seen, viewer, with_room_id=False)
+            for index, encoded in zip(rest, rendered, strict=True):
+                simple[index] = encoded
+        return [encoded for encoded in simple if encoded is not None]
+
+    def _render_simple(self, added: EventAdded, viewer: Viewer) -> bytes | None:
+        event = added.event
+        if event.replaces_nid is not None:
+            return None
+        base = self._rendered.get(event.event_nid)
+        if base is None:
+            room = self._names.rooms.cached(event.room_nid)
+            if room is None:
+                return None
+            base = dump_event(build_fields(event, room, with_room_id=False))[:-1]
+            self._rendered.put(event.event_nid, base, len(base) + 150)
+        echo = added.echo
+        if echo is not None and echo.device_nid == viewer.device_nid:
+            unsigned = {"membership": "join", "transaction_id": echo.txn_id}
+            return base + b',"unsigned":' + orjson.dumps(unsigned) + b"}"
+        return base + JOINED
+
+    async def _members(self, events: Sequence[EventAdded], request: SyncRequest) -> list[bytes]:
+        """The member events of senders that the device has not been told of."""
+        room_nid = events[0].event.room_nid
+        device_nid = request.viewer.device_nid
+        senders = {member_place(added.event.sender) for added in events}
+        places = await self._names.places.get_nids(senders)
+        wanted = set(places.values())
+        if not request.wanted.room.state.include_redundant_members:
+            wanted = self._lazy.unsent(device_nid, room_nid, wanted)
+        shown = {added.event.place_nid for added in events}
+        missing = wanted - shown
+        self._lazy.note(device_nid, room_nid, wanted)
+        if not missing:
+            return []
+        asked = StateWanted(room_nid, frozenset(), frozenset(missing))
+        members = await read_members(self._db, [asked])
+        seen = [SeenEvent(member, "join") for member in members]
+        return await self._clients.render(seen, request.viewer, with_room_id=False)
+
+    async def _add_account_data(
+        self,
+        body: SyncBody,
+        follower: Follower,
+        viewer: Viewer,
+        wanted: SyncFilter,
+        changes: Sequence[Any],
+    ) -> None:
+        if not changes:
+            return
+        latest = {(row.room_nid, row.type): row for row in changes}
+        shown = self._account_data.show_account_data(
+            viewer.user_nid, viewer.user_id, latest.values(), complete=False
+        )
+        body.account_data = [
+            row for row in shown if not row.room_nid and wanted.account_data.allows(row.type)
+        ]
+        of_rooms = [row for row in shown if row.room_nid and follower.is_joined(row.room_nid)]
+        rooms = await self._names.rooms.get_many({row.room_nid for row in of_rooms})
+        for row in of_rooms:
+            room_id = rooms[row.room_nid].room_id
+            if wanted.room.allows_room(room_id) and wanted.room.account_data.allows(row.type):
+                section = body.joined.setdefault(room_id, RoomSection())
+                section.account_data = [*section.account_data, row]
+
+    async def _add_typing(
+        self, body: SyncBody, wanted: SyncFilter, room_nids: Sequence[int]
+    ) -> None:
+        if not room_nids or not wanted.room.ephemeral.allows("m.typing"):
+            return
+        rooms = await self._names.rooms.get_many(room_nids)
+        for room_nid in room_nids:
+            room_id = rooms[room_nid].room_id
+            if wanted.room.allows_room(room_id):
+                section = body.joined.setdefault(room_id, RoomSection())
+                section.ephemeral.append(dict(typing_event(self._typing.users_typing(room_nid))))
+
+
+def is_plain(wanted: SyncFilter) -> bool:
+    """Whether a filter leaves the timeline's events as they are."""
+    return (
+        wanted.event_fields is None
+        and wanted.event_format is EventFormat.CLIENT
+        and wanted.room.timeline.is_empty
+        and wanted.room.timeline.limit != 0
+    )
+
+
+def has_state(news: Sequence[RoomNews]) -> bool:
+    """Whether a state event is among the news."""
+    return any(added.event.state_key is not None for item in news for added in item.events)
+
+
+def parent_of(content: Mapping[str, Any]) -> str | None:
+    """The event that an event relates to."""
+    relation = content.get("m.relates_to")
+    parent = relation.get("event_id") if isinstance(relation, Mapping) else None
+    return parent if isinstance(parent, str) else None

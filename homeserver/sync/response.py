@@ -1,0 +1,159 @@
+"""The shape of a /sync response, from its parts. Nothing is read or decided here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from homeserver.push.counts import RoomCounts
+from homeserver.sync.summaries import Summary
+from storage.changes import AccountDataSet, PresenceSet, ReceiptMoved
+
+
+@dataclass(slots=True)
+class RoomSection:
+    """What is told of a room that the user is or was in; events are JSON already."""
+
+    timeline: Sequence[bytes] = ()
+    is_limited: bool = False
+    prev_batch: str = ""
+    state: Sequence[bytes] = ()
+    ephemeral: list[dict[str, Any]] = field(default_factory=list)
+    account_data: Sequence[AccountDataSet] = ()
+    summary: Summary | None = None
+    counts: RoomCounts | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not (
+            self.timeline
+            or self.is_limited
+            or self.state
+            or self.ephemeral
+            or self.account_data
+            or self.summary
+        )
+
+
+@dataclass(slots=True)
+class SyncBody:
+    """All parts of a response."""
+
+    next_batch: str
+    joined: dict[str, RoomSection] = field(default_factory=dict)
+    left: dict[str, RoomSection] = field(default_factory=dict)
+    invited: dict[str, Sequence[Any]] = field(default_factory=dict)
+    knocked: dict[str, Sequence[Any]] = field(default_factory=dict)
+    account_data: Sequence[AccountDataSet] = ()
+    presence: Sequence[PresenceSet] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell but the next token."""
+        return not (
+            self.joined
+            or self.left
+            or self.invited
+            or self.knocked
+            or self.account_data
+            or self.presence
+        )
+
+
+def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: bool) -> bytes:
+    """The JSON of a response. Source: client-server API, `GET /sync`."""
+    rooms: dict[str, Any] = {}
+    if body.joined:
+        rooms["join"] = {
+            room_id: room_body(section, with_threads, use_state_after)
+            for room_id, section in body.joined.items()
+        }
+    if body.left:
+        rooms["leave"] = {
+            room_id: room_body(section, with_threads, use_state_after)
+            for room_id, section in body.left.items()
+        }
+    if body.invited:
+        rooms["invite"] = {
+            room_id: {"invite_state": {"events": events}}
+            for room_id, events in body.invited.items()
+        }
+    if body.knocked:
+        rooms["knock"] = {
+            room_id: {"knock_state": {"events": events}} for room_id, events in body.knocked.items()
+        }
+    result: dict[str, Any] = {
+        "next_batch": body.next_batch,
+        "device_one_time_keys_count": {"signed_curve25519": 0},
+        "device_unused_fallback_key_types": [],
+    }
+    if rooms:
+        result["rooms"] = rooms
+    if body.account_data:
+        result["account_data"] = {"events": account_data_events(body.account_data)}
+    if body.presence:
+        result["presence"] = {"events": [presence_event(p, now_ms) for p in body.presence]}
+    return orjson.dumps(result)
+
+
+def room_body(section: RoomSection, with_threads: bool, use_state_after: bool) -> dict[str, Any]:
+    """A room under `join` or `leave`."""
+    body: dict[str, Any] = {
+        "timeline": {
+            "events": [orjson.Fragment(event) for event in section.timeline],
+            "limited": section.is_limited,
+            "prev_batch": section.prev_batch,
+        },
+        "state_after" if use_state_after else "state": {
+            "events": [orjson.Fragment(event) for event in section.state]
+        },
+        "account_data": {"events": account_data_events(section.account_data)},
+        "ephemeral": {"events": section.ephemeral},
+    }
+    if section.summary is not None:
+        body["summary"] = section.summary.body()
+    if section.counts is not None:
+        counts = section.counts
+        body["unread_notifications"] = (counts.main if with_threads else counts.total).body()
+        if with_threads and counts.threads:
+            body["unread_thread_notifications"] = {
+                root: thread.body() for root, thread in counts.threads.items()
+            }
+    return body
+
+
+def account_data_events(rows: Iterable[AccountDataSet]) -> list[dict[str, Any]]:
+    """Account data as events."""
+    return [{"type": row.type, "content": orjson.Fragment(row.content)} for row in rows]
+
+
+def presence_event(presence: PresenceSet, now_ms: int) -> dict[str, Any]:
+    """An `m.presence` event."""
+    content: dict[str, Any] = {
+        "presence": presence.presence,
+        "last_active_ago": max(0, now_ms - presence.last_active_ts),
+        "currently_active": presence.currently_active,
+    }
+    if presence.status_msg is not None:
+        content["status_msg"] = presence.status_msg
+    return {"type": "m.presence", "sender": presence.user_id, "content": content}
+
+
+def receipt_event(receipts: Iterable[ReceiptMoved]) -> dict[str, Any]:
+    """An `m.receipt` event of one room."""
+    content: dict[str, dict[str, dict[str, Any]]] = {}
+    for receipt in receipts:
+        users = content.setdefault(receipt.event_id, {}).setdefault(receipt.receipt_type, {})
+        data: dict[str, Any] = {"ts": receipt.ts}
+        if receipt.thread_id:
+            data["thread_id"] = receipt.thread_id
+        if receipt.user_id not in users or not receipt.thread_id:
+            users[receipt.user_id] = data
+    return {"type": "m.receipt", "content": content}
+
+
+def typing_event(users: Sequence[str]) -> Mapping[str, Any]:
+    """An `m.typing` event of one room."""
+    return {"type": "m.typing", "content": {"user_ids": users}}

@@ -1,0 +1,79 @@
+"""Answering /sync: what to tell, or wait until there is something.
+
+A client that keeps up is answered from memory (`live.py`): the window of the stream has all that
+happened since its token. Everybody else is answered from one consistent reading of the database
+(`catch_up.py`). Both give the same parts to `response.py`.
+Source: client-server API, "Syncing".
+"""
+
+import asyncio
+
+from homeserver.clock import Clock
+from homeserver.sync.catch_up import CatchUp
+from homeserver.sync.followers import Follower, Followers
+from homeserver.sync.live import LiveSync
+from homeserver.sync.request import SyncRequest
+from homeserver.sync.response import SyncBody, render
+from homeserver.sync.stream import Stream
+from homeserver.sync.token import SyncToken
+
+MAX_TIMEOUT_MS = 180_000
+
+
+class Sync:
+    """Serves GET /sync."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        followers: Followers,
+        live: LiveSync,
+        catch_up: CatchUp,
+        clock: Clock,
+    ) -> None:
+        self._stream = stream
+        self._followers = followers
+        self._live = live
+        self._catch_up = catch_up
+        self._clock = clock
+
+    async def sync(self, request: SyncRequest) -> bytes:
+        """The JSON of the response; waits up to `timeout_ms` for something to tell."""
+        follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
+        if request.since is None or request.full_state:
+            return self._render(request, await self._catch_up.read(follower, request))
+        deadline = asyncio.get_running_loop().time() + (
+            min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
+        )
+        since = request.since
+        while True:
+            if is_news(follower, since):
+                body = await self._answer(follower, request)
+                if not body.is_empty:
+                    return self._render(request, body)
+            left = deadline - asyncio.get_running_loop().time()
+            seen = follower.changed, follower.typing_changed
+            if left <= 0:
+                break
+            if seen == (follower.changed, follower.typing_changed):
+                await follower.wait(left)
+            follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
+        position = max(since.position, self._stream.position)
+        return self._render(request, SyncBody(str(SyncToken(position, self._live.typing_serial))))
+
+    async def _answer(self, follower: Follower, request: SyncRequest) -> SyncBody:
+        body = await self._live.read(follower, request)
+        return body if body is not None else await self._catch_up.read(follower, request)
+
+    def _render(self, request: SyncRequest, body: SyncBody) -> bytes:
+        return render(
+            body,
+            self._clock(),
+            with_threads=request.wanted.room.timeline.unread_thread_notifications,
+            use_state_after=request.use_state_after,
+        )
+
+
+def is_news(follower: Follower, since: SyncToken) -> bool:
+    """Whether anything that concerns the user may have happened after a token."""
+    return follower.changed > since.position or follower.typing_changed > since.typing

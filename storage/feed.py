@@ -1,0 +1,59 @@
+"""The stream read back from the database: what other processes wrote, as changes in order."""
+
+from federation.protocol.identifiers import server_of
+from storage.account_data import changed_account_data
+from storage.changes import Change, EventAdded, Membership, StoredEvent, TransactionEcho
+from storage.database import Database
+from storage.events import COLUMNS, event_of_row
+from storage.names import Names
+from storage.presence import changed_presence
+from storage.receipts import changed_receipts
+
+SELECT_EVENTS = f"""
+    SELECT {COLUMNS}, t.device_nid, t.txn_id
+      FROM events AS e
+      LEFT JOIN event_transactions AS t USING (event_nid)
+     WHERE e.stream_position > $1 AND e.stream_position <= $2
+     ORDER BY e.stream_position
+"""  # noqa: S608 - constants of ours
+
+SELECT_POSITION = "SELECT position FROM stream"
+
+
+async def current_position(db: Database) -> int:
+    """The position of the last change that is committed."""
+    return int(await db.fetchval(SELECT_POSITION))
+
+
+async def read_changes(
+    db: Database, names: Names, server_name: str, since: int, upto: int
+) -> list[Change]:
+    """All changes after `since` up to and including `upto`, in order.
+
+    Of several changes to one thing, such as a receipt, only the last is still there.
+    """
+    changes: list[Change] = []
+    for row in await db.fetch(SELECT_EVENTS, since, upto):
+        *columns, device_nid, txn_id = row
+        echo = TransactionEcho(device_nid, txn_id) if device_nid is not None else None
+        changes.append(await _added(names, server_name, event_of_row(columns), echo))
+    changes += await changed_receipts(db, since, upto)
+    changes += await changed_account_data(db, since, upto)
+    changes += await changed_presence(db, since, upto)
+    return sorted(changes, key=lambda change: change.position)
+
+
+async def _added(
+    names: Names, server_name: str, event: StoredEvent, echo: TransactionEcho | None
+) -> EventAdded:
+    position = event.position or 0
+    if event.type != "m.room.member" or event.state_key is None:
+        return EventAdded(position, event, echo, None, None, is_local_member=False)
+    return EventAdded(
+        position,
+        event,
+        echo,
+        await names.users.get_nid(event.state_key),
+        Membership.of(str(event.content["membership"])),
+        is_local_member=server_of(event.state_key) == server_name,
+    )
