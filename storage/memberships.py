@@ -1,5 +1,9 @@
 """Who is in which room."""
 
+from collections.abc import Iterable
+
+from federation.protocol.canonical_json import decode
+from federation.protocol.identifiers import RoomId, UserId
 from storage.changes import Membership
 from storage.database import Database
 
@@ -31,3 +35,101 @@ SELECT_SHARES_ROOM = """
 async def shares_room(db: Database, user_nid: int, other_nid: int) -> bool:
     """Whether both are in some room."""
     return bool(await db.fetchval(SELECT_SHARES_ROOM, user_nid, other_nid))
+
+
+SELECT_ROOMS_OF = """
+    SELECT r.room_id
+      FROM memberships AS m
+      JOIN rooms AS r USING (room_nid)
+     WHERE m.user_nid = $1 AND m.membership = ANY($2::smallint[])
+     ORDER BY m.stream_position
+"""
+
+
+async def rooms_of(db: Database, user_nid: int, *memberships: Membership) -> list[RoomId]:
+    """The rooms of which the user has one of these memberships, the oldest first."""
+    return [RoomId(row[0]) for row in await db.fetch(SELECT_ROOMS_OF, user_nid, list(memberships))]
+
+
+SELECT_JOINED_AMONG = """
+    SELECT EXISTS (
+           SELECT FROM rooms AS r
+             JOIN memberships AS m USING (room_nid)
+            WHERE r.room_id = ANY($2::text[]) AND m.user_nid = $1 AND m.membership = 1)
+"""
+
+
+async def is_joined_to_any(db: Database, user_nid: int, room_ids: Iterable[str]) -> bool:
+    """Whether the user is in at least one of the rooms."""
+    return bool(await db.fetchval(SELECT_JOINED_AMONG, user_nid, list(room_ids)))
+
+
+SELECT_HELD = """
+    SELECT room_id
+      FROM unnest($1::text[]) AS wanted (room_id)
+     WHERE EXISTS (
+           SELECT FROM rooms AS r
+             JOIN memberships AS m USING (room_nid)
+            WHERE r.room_id = wanted.room_id AND m.membership = 1 AND m.is_local)
+"""
+
+
+async def rooms_with_local_members(db: Database, room_ids: Iterable[str]) -> set[str]:
+    """Those of the rooms that users of this server are in."""
+    return {room_id for (room_id,) in await db.fetch(SELECT_HELD, list(room_ids))}
+
+
+SELECT_LOCAL_JOINED = """
+    SELECT u.user_id
+      FROM memberships AS m
+      JOIN users AS u USING (user_nid)
+     WHERE m.room_nid = $1 AND m.membership = 1 AND m.is_local
+     ORDER BY m.stream_position
+     LIMIT $2
+"""
+
+
+async def local_members(db: Database, room_nid: int, limit: int) -> list[UserId]:
+    """Users of this server who are in the room, who joined first before the others."""
+    return [UserId(user_id) for (user_id,) in await db.fetch(SELECT_LOCAL_JOINED, room_nid, limit)]
+
+
+SELECT_GUESTS = """
+    SELECT u.user_id
+      FROM memberships AS m
+      JOIN accounts AS a USING (user_nid)
+      JOIN users AS u USING (user_nid)
+     WHERE m.room_nid = $1 AND m.membership = 1 AND a.is_guest
+"""
+
+
+async def guests_in_room(db: Database, room_nid: int) -> list[UserId]:
+    """The guests of this server who are in the room."""
+    return [UserId(user_id) for (user_id,) in await db.fetch(SELECT_GUESTS, room_nid)]
+
+
+FORGET = "UPDATE memberships SET forgotten = true WHERE user_nid = $1 AND room_nid = $2"
+
+
+async def forget_room(db: Database, user_nid: int, room_nid: int) -> None:
+    """Note that the user wants to hear nothing more of a room that they have left."""
+    await db.execute(FORGET, user_nid, room_nid)
+
+
+SELECT_DEPARTURES = """
+    SELECT departure.snapshot_nid, joined.json
+      FROM events AS departure
+      JOIN events AS joined ON joined.event_nid = departure.replaces_nid
+     WHERE departure.room_nid = $1
+       AND departure.place_nid = $2
+       AND departure.stream_position IS NOT NULL
+     ORDER BY departure.stream_position DESC
+"""
+
+
+async def find_departure(db: Database, room_nid: int, member_place_nid: int) -> int | None:
+    """The state of the room when a member last went; None for somebody who never was in it."""
+    for snapshot_nid, encoded in await db.fetch(SELECT_DEPARTURES, room_nid, member_place_nid):
+        if decode(encoded)["content"].get("membership") == "join":
+            return int(snapshot_nid)
+    return None
