@@ -47,6 +47,8 @@ def run_command_line() -> None:
 
 def explain(error: Exception) -> list[str]:
     """The sentences that tell the operator what an exception means."""
+    import asyncpg
+
     from homeserver.config.keys import KeyFileError
     from homeserver.config.load import ConfigError
     from migrations.apply import MigrationError
@@ -58,4 +60,6 @@ def explain(error: Exception) -> list[str]:
     plain = (CommandError, ClusterError, BinariesNotFound, KeyFileError, MigrationError, OSError)
     if isinstance(error, plain):
         return [str(error)]
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return [f"The database says: {error}."]
     return [f"This should not have happened: {type(error).__name__}: {error}"]

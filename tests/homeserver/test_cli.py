@@ -202,6 +202,66 @@ def test_psql_opens_the_private_database(
     assert (here / "out").read_text() == "hearth7\n"
 
 
+@pytest.fixture
+def accounts(
+    here: Path, hearth: Hearth, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A configured server with a database, and a file with a password."""
+    monkeypatch.setenv("HEARTH_DATABASE__URL", database_url)
+    monkeypatch.setenv("HEARTH_AUTH__BCRYPT_ROUNDS", "4")
+    hearth("config", "init", "--server-name", "example.org")
+    (here / "password").write_text("correct horse\n")
+    return here
+
+
+def test_accounts_are_made_listed_and_closed(accounts: Path, hearth: Hearth) -> None:
+    with_password = ("--password-file", "password")
+    assert hearth("user", "add", "alice", "--admin", *with_password)[0] == 0
+    assert hearth("user", "add", "@bob:example.org", *with_password)[0] == 0
+    assert hearth("user", "list")[1] == "@alice:example.org\tadmin\n@bob:example.org\n"
+    assert hearth("user", "password", "bob", *with_password)[0] == 0
+    assert hearth("user", "deactivate", "bob", "--yes")[0] == 0
+    assert hearth("user", "list")[1] == "@alice:example.org\tadmin\n"
+    assert "deactivated" in hearth("user", "list", "--deactivated")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("add", "two words", "--password-file", "password"), "user name"),
+        (("add", "carol"), "terminal"),
+        (("add", "carol", "--password-file", "absent"), "absent"),
+        (("password", "nobody", "--password-file", "password"), "no such user"),
+        (("deactivate", "@x:elsewhere.org", "--yes"), "not a user of example.org"),
+    ],
+)
+def test_what_an_account_cannot_be_is_a_sentence(
+    accounts: Path, hearth: Hearth, arguments: tuple[str, ...], sentence: str
+) -> None:
+    status, _, err = hearth("user", *arguments)
+    assert status == 1
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_name_is_given_once(accounts: Path, hearth: Hearth) -> None:
+    hearth("user", "add", "alice", "--password-file", "password")
+    status, _, err = hearth("user", "add", "Alice", "--password-file", "password")
+    assert status == 1
+    assert "taken" in err
+
+
+def test_a_database_that_does_not_answer_is_a_sentence(
+    here: Path, hearth: Hearth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEARTH_DATABASE__URL", "postgresql://nobody@127.0.0.1:1/none")
+    hearth("config", "init", "--server-name", "example.org")
+    status, _, err = hearth("user", "list")
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "fail database" in hearth("doctor")[1]
+
+
 def test_certificates_are_read_without_a_connection(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
