@@ -14,6 +14,7 @@ from storage.database import Database
 READ = "m.read"
 READ_PRIVATE = "m.read.private"
 UNTHREADED = ""
+MAIN = "main"
 
 UPSERT = """
     INSERT INTO receipts
@@ -147,3 +148,45 @@ async def event_positions(
 ) -> dict[str, int | None]:
     """Those of the events that are in the room, each with its position in the stream, if any."""
     return dict(await db.fetch(SELECT_POSITIONS, list(event_ids), room_nid))
+
+
+SELECT_ANCESTORS = """
+      WITH RECURSIVE ancestors (event_id, thread_id, hops) AS (
+           SELECT $1::text, NULL::text, 0
+            UNION ALL
+           SELECT r.parent_event_id,
+                  CASE r.rel_type WHEN 'm.thread' THEN r.parent_event_id END,
+                  a.hops + 1
+             FROM ancestors AS a
+             JOIN events AS e ON e.event_id = a.event_id
+             JOIN relations AS r USING (event_nid)
+            WHERE a.thread_id IS NULL AND a.hops < $2)
+    SELECT event_id, thread_id FROM ancestors ORDER BY hops
+"""
+
+MAX_HOPS = 3
+"""How many relations are followed from an event to its thread, as the specification advises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threading:
+    """The root of the event's thread, None in the main timeline; and what the event relates to."""
+
+    thread_id: str | None
+    ancestors: tuple[str, ...]
+
+    def is_in(self, thread_id: str) -> bool:
+        """Whether a receipt for the thread may name the event.
+
+        A thread root and what relates to it are of the main timeline, but they are shown with the
+        thread as well.
+        """
+        if thread_id == MAIN or self.thread_id is not None:
+            return (self.thread_id or MAIN) == thread_id
+        return thread_id in self.ancestors
+
+
+async def threading_of(db: Database, event_id: str) -> Threading:
+    """In which thread an event is. Source: client-server API, "Threaded read receipts"."""
+    rows = await db.fetch(SELECT_ANCESTORS, event_id, MAX_HOPS)
+    return Threading(rows[-1][1], tuple(row[0] for row in rows))

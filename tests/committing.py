@@ -38,7 +38,7 @@ async def open_store(database_url: str) -> AsyncIterator[Store]:
             listener(changes)
 
     db = await open_pool(database_url, 3)
-    committer = Committer(database_url, publish, lambda position: None)
+    committer = Committer(database_url, publish, {})
     running = asyncio.create_task(committer.run())
     try:
         yield Store(db, Names(db, 100_000), committer, published, listeners)

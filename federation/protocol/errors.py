@@ -287,6 +287,18 @@ class InviteBlocked(MatrixError):
     errcode = "M_INVITE_BLOCKED"
 
 
+class ProfileTooLarge(MatrixError):
+    """The profile would be larger than profiles may be."""
+
+    errcode = "M_PROFILE_TOO_LARGE"
+
+
+class KeyTooLarge(MatrixError):
+    """The name of a profile field is too long."""
+
+    errcode = "M_KEY_TOO_LARGE"
+
+
 class WrongRoomKeysVersion(MatrixError):
     """The key backup has moved on to `current_version`."""
 

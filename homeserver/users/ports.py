@@ -37,3 +37,12 @@ class ReservedNames(Protocol):
 
     def is_reserved(self, user_id: UserId) -> bool:
         """Whether only an application service may make this user."""
+
+
+class MemberEvents(Protocol):
+    """A user's own member events in the rooms that the user is in."""
+
+    async def update_member_profiles(
+        self, user_id: UserId, displayname: str | None, avatar_url: str | None
+    ) -> None:
+        """Show the new name and avatar in all rooms."""

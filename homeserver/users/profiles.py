@@ -1,0 +1,125 @@
+"""Profiles: what users tell everybody about themselves.
+
+Source: client-server API, "Profiles".
+"""
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from federation.protocol.errors import (
+    BadJson,
+    InvalidParam,
+    KeyTooLarge,
+    NotFound,
+    ProfileTooLarge,
+)
+from federation.protocol.identifiers import UserId
+from homeserver.users.ports import MemberEvents
+from storage.accounts import find_accounts
+from storage.database import Pool
+from storage.names import Names
+from storage.profiles import (
+    AVATAR_URL,
+    DISPLAYNAME,
+    delete_profile,
+    delete_profile_field,
+    find_profile_field,
+    member_profiles,
+    profile_of,
+    set_profile_field,
+)
+
+MAX_PROFILE_BYTES: Final = 65_534
+"""Without the braces; the whole must stay under 64 KiB."""
+MAX_FIELD_NAME_BYTES: Final = 255
+MAX_LENGTHS: Final = {DISPLAYNAME: 256, AVATAR_URL: 1000}
+"""Of the fields that go into every member event, in characters."""
+
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+"""Source: appendices, "Common Namespaced Identifier Grammar"."""
+
+
+class Profiles:
+    """The profiles of this server's users."""
+
+    __slots__ = ("_db", "_member_events", "_names")
+
+    def __init__(self, db: Pool, names: Names, member_events: MemberEvents) -> None:
+        self._db = db
+        self._names = names
+        self._member_events = member_events
+
+    async def profile(self, user_id: str) -> dict[str, Any]:
+        """All fields of a user's profile. Raises `NotFound` for unknown and former users."""
+        user_nid = await self._get_user(user_id)
+        fields = await profile_of(self._db, user_nid)
+        return {field: orjson.loads(value) for field, value in fields.items()}
+
+    async def field(self, user_id: str, field: str) -> Any:
+        """One field of a user's profile. Raises `NotFound`."""
+        user_nid = await self._get_user(user_id)
+        value = await find_profile_field(self._db, user_nid, field)
+        if value is None:
+            raise NotFound("The profile has no such field")
+        return orjson.loads(value)
+
+    async def set_field(self, user_id: UserId, user_nid: int, field: str, value: object) -> None:
+        """Set a field; a new name or avatar is shown in the user's rooms before this returns.
+
+        An empty name or avatar is none, as clients have always meant it.
+        Raises `InvalidParam`, `BadJson`, `KeyTooLarge`, `ProfileTooLarge`.
+        """
+        check_field_name(field)
+        if field in MAX_LENGTHS:
+            if value is None or value == "":
+                await self.delete_field(user_id, user_nid, field)
+                return
+            check_member_field(field, value)
+        encoded = orjson.dumps(value)
+        if await find_profile_field(self._db, user_nid, field) == encoded:
+            return
+        if not await set_profile_field(self._db, user_nid, field, encoded, MAX_PROFILE_BYTES):
+            raise ProfileTooLarge("A profile must be smaller than 64 KiB")
+        await self._show_in_rooms(user_id, user_nid, field)
+
+    async def delete_field(self, user_id: UserId, user_nid: int, field: str) -> None:
+        """Remove a field, if it is there. Raises `InvalidParam`, `KeyTooLarge`."""
+        check_field_name(field)
+        if await delete_profile_field(self._db, user_nid, field):
+            await self._show_in_rooms(user_id, user_nid, field)
+
+    async def erase(self, user_nid: int) -> None:
+        """Remove the whole profile of a user who goes; the rooms are left alone."""
+        await delete_profile(self._db, user_nid)
+
+    async def _get_user(self, user_id: str) -> int:
+        account = (await find_accounts(self._db, [UserId(user_id)])).get(UserId(user_id))
+        if account is None or account.is_deactivated:
+            raise NotFound("There is no profile of this user")
+        return account.user_nid
+
+    async def _show_in_rooms(self, user_id: UserId, user_nid: int, field: str) -> None:
+        if field not in MAX_LENGTHS:
+            return
+        profile = (await member_profiles(self._db, [user_nid]))[user_nid]
+        await self._member_events.update_member_profiles(
+            user_id, profile.displayname, profile.avatar_url
+        )
+
+
+def check_field_name(field: str) -> None:
+    """Raise `KeyTooLarge` or `InvalidParam` unless a profile may have a field of this name."""
+    if len(field.encode()) > MAX_FIELD_NAME_BYTES:
+        raise KeyTooLarge(f"A field name may have at most {MAX_FIELD_NAME_BYTES} bytes")
+    if not FIELD_NAME.fullmatch(field):
+        raise InvalidParam("Not the name of a profile field")
+
+
+def check_member_field(field: str, value: object) -> None:
+    """Raise `BadJson` or `InvalidParam` unless the value can go into member events."""
+    if not isinstance(value, str) or "\0" in value:
+        raise BadJson(f"'{field}' must be a string without NUL characters")
+    if len(value) > MAX_LENGTHS[field]:
+        raise InvalidParam(f"'{field}' may have at most {MAX_LENGTHS[field]} characters")
