@@ -20,6 +20,7 @@ import os
 import pwd
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ class Cluster:
         self._users_lock: IO[bytes] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._postmaster: Postmaster | None = None
+        # A thread that starts PostgreSQL goes on when its task is cancelled; stopping waits for it.
+        self._busy = threading.Lock()
 
     @property
     def dsn(self) -> str:
@@ -113,7 +116,7 @@ class Cluster:
                 return
             logger.error("PostgreSQL (pid %d) is gone; starting it again", postmaster.pid)
             try:
-                await self.start()
+                await asyncio.to_thread(self._start_again)
             except ClusterError as error:
                 logger.error("PostgreSQL does not start: %s", error)
                 await asyncio.sleep(RESTART_PAUSE_SECONDS)
@@ -129,7 +132,16 @@ class Cluster:
 
     # -- starting ---------------------------------------------------------------------------
 
+    def _start_again(self) -> None:
+        with self._busy:
+            if self._users_lock is not None:
+                self._start_or_join()
+
     def _start(self) -> None:
+        with self._busy:
+            self._start_or_join()
+
+    def _start_or_join(self) -> None:
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         if self._users_lock is None:
             self._users_lock = _locked_file(self._directory / "users.lock", fcntl.LOCK_SH)
@@ -362,6 +374,10 @@ class Cluster:
     # -- stopping ---------------------------------------------------------------------------
 
     def _stop(self) -> None:
+        with self._busy:
+            self._leave()
+
+    def _leave(self) -> None:
         users_lock, self._users_lock = self._users_lock, None
         postmaster, self._postmaster = self._postmaster, None
         if users_lock is None:
