@@ -1,9 +1,17 @@
-"""What the server can do, by name: handed to every endpoint, filled in by `app.py`."""
+"""What the server can do, by name: handed to every endpoint, filled in by `build.py`."""
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.push.rules import PushRules
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.send import Send
+from homeserver.rooms.typing import Typing
+from homeserver.sync.service import Sync
+from homeserver.users.users import Users
 from storage.committer import Committer
 from storage.database import Pool
 from storage.names import Names
@@ -18,3 +26,13 @@ class Services:
     db: Pool
     names: Names
     committer: Committer
+    send: Send
+    users: Users
+    typing: Typing
+    push_rules: PushRules
+    clients: ClientEvents
+    sync: Sync
+
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the requests for as long as the server does."""
+        return [self.users.last_seen.run()]

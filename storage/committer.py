@@ -12,9 +12,10 @@ last commit went through is then unknown, and the transaction IDs of clients sor
 """
 
 import asyncio
+import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -33,6 +34,20 @@ TAKE_POSITIONS = """
 """
 
 CHANNEL = "hearth_stream"
+PEER_LOCK = 0x68656172
+"""The first key of the advisory locks by which processes show that they are alive."""
+
+JOIN_PEERS = """
+    UPDATE stream
+       SET peers = ARRAY(
+           SELECT objid::integer
+             FROM pg_locks
+            WHERE locktype = 'advisory' AND granted AND classid::integer = $1
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND (objid::integer = ANY(peers) OR objid::integer = $2))
+"""
+
+LEAVE_PEERS = "UPDATE stream SET peers = array_remove(peers, $1)"
 
 SelfWrite = TypeVar("SelfWrite", bound="Write")
 
@@ -73,19 +88,21 @@ class Committer:
     """Runs as one task; `submit` hands in work and gives a future of its last position.
 
     `published(before, after, changes)` is called after each commit, before any caller hears of
-    it, with the positions that the stream stood at before and after. `notified(position)` is
-    called when another process has moved the stream on.
+    it, with the positions that the stream stood at before and after. `heard` are the channels on
+    which other processes are listened to, with what takes their notifications; on `CHANNEL` come
+    the positions to which they moved the stream.
     """
 
     def __init__(
         self,
         dsn: str,
         published: Callable[[int, int, Sequence[Change]], Awaitable[None]],
-        notified: Callable[[int], None],
+        heard: Mapping[str, Callable[[str], None]],
     ) -> None:
         self._dsn = dsn
         self._published = published
-        self._notified = notified
+        self._heard = heard
+        self._number = secrets.randbelow(2**31)
         self._queue: deque[_Submission] = deque()
         self._gathered = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
@@ -116,8 +133,7 @@ class Committer:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
                 await self._commit_batch(batch)
-        if self._connection is not None:
-            await self._connection.close()
+        await self._leave()
 
     def close(self) -> None:
         """Take no more work; `run` ends once what was taken is committed."""
@@ -168,16 +184,25 @@ class Committer:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._dsn)
-            await self._connection.add_listener(CHANNEL, self._hear)
+            connection = await connect(self._dsn)
+            for channel in self._heard:
+                await connection.add_listener(channel, self._hear)
+            await connection.execute("SELECT pg_advisory_lock($1, $2)", PEER_LOCK, self._number)
+            await connection.execute(JOIN_PEERS, PEER_LOCK, self._number)
+            self._connection = connection
         return self._connection
 
     async def open(self) -> None:
-        """Connect, so that notifications are heard before anything is written."""
+        """Connect and be known to other processes, so that they tell of what they write."""
         await self._connected()
 
-    def _hear(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        self._notified(int(payload))
+    async def _leave(self) -> None:
+        if self._connection is not None:
+            await self._connection.execute(LEAVE_PEERS, self._number)
+            await self._connection.close()
+
+    def _hear(self, _connection: Any, _pid: int, channel: str, payload: str) -> None:
+        self._heard[channel](payload)
 
     def _drop_connection(self) -> None:
         if self._connection is not None:

@@ -148,9 +148,9 @@ class Stream:
             if self.window.position < after:
                 await self._advance(after, changes, own=True)
 
-    def notified(self, position: int) -> None:
+    def notified(self, position: str) -> None:
         """Another process says that the stream has reached a position."""
-        self._target = max(self._target, position)
+        self._target = max(self._target, int(position))
         self._notified.set()
 
     async def run(self) -> None:

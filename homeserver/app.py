@@ -1,0 +1,152 @@
+"""The composition root: the only place that knows every part, and how a server starts and stops."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from federation.protocol.endpoint import Endpoint
+from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
+from homeserver.build import Core, build_core, build_services
+from homeserver.client_api.endpoints import ENDPOINTS as CLIENT_ENDPOINTS
+from homeserver.clock import system_clock
+from homeserver.config.cluster import private_cluster
+from homeserver.config.keys import load_signing_keys
+from homeserver.config.settings import Settings
+from homeserver.http.authenticate import Authenticator
+from homeserver.http.call import Call
+from homeserver.http.dispatch import Dispatcher
+from homeserver.http.listener import HttpServer, listen_addresses
+from homeserver.http.settings import http_settings
+from homeserver.services import Services
+from migrations.apply import apply_migrations
+from storage.database import connect, open_pool
+
+log = logging.getLogger("hearth")
+
+ENDPOINTS: tuple[Endpoint[Call], ...] = (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS)
+GRACE_S = 10.0
+
+
+class Homeserver:
+    """A running server."""
+
+    def __init__(self, services: Services, http: HttpServer, failed: asyncio.Event) -> None:
+        self.services = services
+        self.http = http
+        self.failed = failed
+        """Set when a part of the server that must not end has ended."""
+
+    @property
+    def port(self) -> int:
+        """The port of the first listener."""
+        return self.http.ports[0]
+
+
+async def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT.
+
+    Raises `ClusterError`, `DatabaseUnavailable`, `MigrationError`, `KeyFileError` or `OSError`
+    when it cannot start.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with running(settings) as server:
+        loop.add_signal_handler(signal.SIGHUP, server.http.reload_certificates)
+        log.info("listening on %s", ", ".join(map(str, server.http.ports)))
+        await _first_of(stopping, server.failed)
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Homeserver]:
+    """A server with everything it needs, stopped in the reverse order on leaving."""
+    failed = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        dsn = await _open_database(settings, stack, failed)
+        pool = await open_pool(dsn, settings.database.pool_size)
+        stack.push_async_callback(pool.close)
+        keys = load_signing_keys(settings.server.signing_key_path)
+        core = build_core(settings, pool, dsn, system_clock, keys[0])
+        await _follow(core, stack, failed)
+        services = build_services(core)
+        for job in services.jobs():
+            await stack.enter_async_context(_task(job, failed))
+        http = await _listen(settings, services, stack)
+        yield Homeserver(services, http, failed)
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack, failed: asyncio.Event) -> str:
+    """The URL of a database that runs and has the newest shape."""
+    dsn = settings.database.url
+    if not dsn:
+        cluster = private_cluster(settings)
+        await cluster.start()
+        stack.push_async_callback(cluster.stop)
+        await stack.enter_async_context(_task(cluster.watch(), failed))
+        dsn = cluster.dsn
+    connection = await connect(dsn)
+    try:
+        for name in await apply_migrations(connection):
+            log.info("migrated the database: %s", name)
+    finally:
+        await connection.close()
+    return dsn
+
+
+async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> None:
+    """Join the stream: hear of others' commits before anything is read, then begin to commit."""
+    await core.committer.open()
+    await core.stream.open()
+    await stack.enter_async_context(_task(core.stream.run(), failed))
+    committing = asyncio.create_task(core.committer.run(), name="committer")
+    committing.add_done_callback(lambda task: _report(task, failed))
+
+    async def stop_committing() -> None:
+        core.committer.close()
+        await asyncio.wait((committing,))
+
+    stack.push_async_callback(stop_committing)
+
+
+async def _listen(settings: Settings, services: Services, stack: AsyncExitStack) -> HttpServer:
+    http = http_settings(settings.limits)
+    authenticator = Authenticator(services.users.sessions, None, services.clock)
+    dispatcher = Dispatcher(ENDPOINTS, services, authenticator, http)
+    server = HttpServer(dispatcher, http)
+    await server.start(listen_addresses(settings.listen))
+    stack.push_async_callback(server.stop, GRACE_S)
+    return server
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[Any, Any, None], failed: asyncio.Event) -> AsyncIterator[None]:
+    """Work that goes on beside the server; cancelled on leaving."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: _report(done, failed))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _report(task: "asyncio.Task[None]", failed: asyncio.Event) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a part of the server has failed", exc_info=task.exception())
+        failed.set()
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,207 @@
+"""Putting the services together, from the core outwards; everything through constructors.
+
+The core is what reads and writes the stream; the rest stands on it. A service that has to hear of
+commits is made a listener of the stream here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from federation.protocol.identifiers import DeviceId, ServerName, UserId
+from federation.protocol.signatures import SigningKey
+from homeserver.clock import Clock
+from homeserver.config.settings import Settings
+from homeserver.push.counts import UnreadCounts
+from homeserver.push.room_contexts import RoomContexts
+from homeserver.push.rules import PushRules
+from homeserver.rooms.append import Append
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.ignored_users import IgnoredUsers
+from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.relations import Bundles
+from homeserver.rooms.send import Send
+from homeserver.rooms.typing import Typing
+from homeserver.services import Services
+from homeserver.sync.catch_up import CatchUp
+from homeserver.sync.followers import Followers
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.live import LiveSync
+from homeserver.sync.service import Sync
+from homeserver.sync.stream import Stream
+from homeserver.users.users import UserPorts, Users, build_users
+from storage import bus as bus_module
+from storage.bus import Bus
+from storage.changes import Change, EventAdded
+from storage.committer import CHANNEL, Committer, Write
+from storage.database import Pool
+from storage.names import Names
+from storage.nids import Nids
+
+SESSIONS = "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What reads and writes the stream and lets events into rooms."""
+
+    settings: Settings
+    clock: Clock
+    db: Pool
+    names: Names
+    bus: Bus
+    stream: Stream
+    committer: Committer
+    nids: Nids
+    live: LiveRooms
+    append: Append
+    send: Send
+    cache_bytes: int
+    """The budget of all caches together."""
+
+
+def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: SigningKey) -> Core:
+    """The core over an open pool; nothing runs yet."""
+    cache_bytes = settings.cache.budget_mb * 1_048_576
+    server_name = ServerName(settings.server.name)
+    names = Names(db, cache_bytes // 8)
+    bus = Bus(db)
+    stream = Stream(db, names, server_name, cache_bytes // 8)
+    heard: dict[str, Callable[[str], None]] = {
+        CHANNEL: stream.notified,
+        bus_module.CHANNEL: bus.hear,
+    }
+    committer = Committer(dsn, stream.published, heard)
+    nids = Nids(db)
+    live = LiveRooms(db, names, cache_bytes // 4)
+    append = Append(db, names, nids, live, committer, server_name)
+    send = Send(db, live, append, clock, server_name, key)
+
+    async def drop_moved_rooms(changes: Sequence[Change], own: bool) -> None:
+        if own:
+            return
+        moved = {change.event.room_nid for change in changes if isinstance(change, EventAdded)}
+        for room in (await names.rooms.get_many(moved)).values():
+            live.drop_id(room.room_id)
+
+    stream.listen(drop_moved_rooms)
+    return Core(
+        settings,
+        clock,
+        db,
+        names,
+        bus,
+        stream,
+        committer,
+        nids,
+        live,
+        append,
+        send,
+        cache_bytes,
+    )
+
+
+def build_services(core: Core) -> Services:
+    """All services over a core."""
+    part = core.cache_bytes // 32
+    users = _build_users(core, part)
+    ignored = IgnoredUsers(core.db, core.names, part)
+    rules = PushRules(core.db, core.committer, part)
+    clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
+    typing = Typing(core.clock())
+    _listen(core, ignored.heard)
+    _listen(core, rules.heard)
+    return Services(
+        settings=core.settings,
+        clock=core.clock,
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        send=core.send,
+        users=users,
+        typing=typing,
+        push_rules=rules,
+        clients=clients,
+        sync=_build_sync(core, part, clients, rules, typing, ignored),
+    )
+
+
+def _build_sync(
+    core: Core,
+    part: int,
+    clients: ClientEvents,
+    rules: PushRules,
+    typing: Typing,
+    ignored: IgnoredUsers,
+) -> Sync:
+    contexts = RoomContexts(core.db, core.names, part)
+    counts = UnreadCounts(core.db, core.stream, rules, contexts, part)
+    followers = Followers(core.db, core.stream)
+    lazy = LazyMembers(part)
+    core.stream.listen(contexts.heard)
+    core.stream.listen(counts.heard)
+    core.stream.listen(followers.heard)
+    typing.listen(
+        lambda room_nid, _user, _typing: followers.typing_changed(room_nid, typing.serial)
+    )
+    shared = (core.db, core.names, core.stream, clients, counts, lazy, typing, rules, ignored)
+    return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared), core.clock)
+
+
+def _build_users(core: Core, part: int) -> Users:
+    async def announce(text: str) -> None:
+        await core.bus.publish(SESSIONS, text)
+
+    users = build_users(
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        clock=core.clock,
+        settings=core.settings,
+        session_cache_bytes=part,
+        ports=UserPorts(announce, NoDeviceLists(), NoRoomsYet(), NothingReserved()),
+    )
+    core.bus.subscribe(SESSIONS, users.sessions.hear)
+    return users
+
+
+def _listen(core: Core, heard: Callable[[Sequence[Change]], None]) -> None:
+    async def listener(changes: Sequence[Change], own: bool) -> None:
+        del own
+        heard(changes)
+
+    core.stream.listen(listener)
+
+
+class NoDeviceLists:
+    """Stands for end-to-end encryption while there is none: nobody tracks devices."""
+
+    async def writes_for_change(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
+    ) -> Sequence[Write]:
+        """Nothing to write."""
+        del user_nid, user_id, device_ids
+        return ()
+
+    async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
+        """Never."""
+        del user_nid, device_id
+        return False
+
+
+class NothingReserved:
+    """Stands for application services while there are none."""
+
+    def is_reserved(self, user_id: UserId) -> bool:
+        """Never."""
+        del user_id
+        return False
+
+
+class NoRoomsYet:
+    """PLACEHOLDER until the membership service is wired."""
+
+    async def leave_all_rooms(self, user_id: UserId) -> None:
+        """Nothing."""
+
+    async def join_first_rooms(self, user_id: UserId) -> None:
+        """Nothing."""
