@@ -126,8 +126,12 @@ class Accounts:
         """The next accounts after a user ID (exclusive), deactivated ones too, in order."""
         return await accounts_after(self._db, after, limit)
 
-    async def set_password(self, user_id: UserId, password: str) -> None:
-        """Give an account a new password; its sessions stay.
+    def check_new_password(self, password: str) -> None:
+        """Refuse what may not be a password. Raises `WeakPassword`, `InvalidParam`."""
+        self._passwords.check_acceptable(password)
+
+    async def set_password(self, user_id: UserId, password: str) -> Account:
+        """Give an account a new password and return the account; its sessions stay.
 
         Raises `NotFound`, `WeakPassword`, `InvalidParam`.
         """
@@ -136,6 +140,7 @@ class Accounts:
         password_hash = await self._passwords.hash(password)
         if not await set_password_hash(self._db, account.user_nid, password_hash):
             raise NotFound("There is no such user")
+        return account
 
     async def set_locked(self, user_id: UserId, *, locked: bool) -> None:
         """Lock an account, or unlock it. Raises `NotFound`."""

@@ -1,0 +1,7 @@
+"""All endpoints of the administration API."""
+
+from federation.protocol.endpoint import Endpoint
+from homeserver.admin_api import register
+from homeserver.http.call import Call
+
+ENDPOINTS: tuple[Endpoint[Call], ...] = (*register.ENDPOINTS,)

@@ -1,0 +1,36 @@
+"""What the user may do here.
+
+Source: client-server API, "Capabilities negotiation".
+"""
+
+from typing import Any
+
+from federation.protocol.endpoint import Access, Rate, endpoint
+from federation.protocol.room_versions import ROOM_VERSIONS
+from homeserver.http.call import Call
+
+
+@endpoint("GET", "/_matrix/client/v3/capabilities", Access.GUEST, rate=Rate.REQUEST)
+async def get_capabilities(call: Call) -> dict[str, Any]:
+    """List the capabilities; what only some users may do is there for them alone."""
+    settings = call.services.settings
+    has_passwords = {"enabled": settings.auth.password_login}
+    capabilities: dict[str, Any] = {
+        "m.change_password": has_passwords,
+        "m.room_versions": {
+            "default": settings.rooms.default_version,
+            "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
+        },
+        "m.set_displayname": {"enabled": True},
+        "m.set_avatar_url": {"enabled": True},
+        "m.profile_fields": {"enabled": True},
+        "m.3pid_changes": {"enabled": False},
+        "m.get_login_token": has_passwords,
+        "m.forget_forced_upon_leave": {"enabled": False},
+    }
+    if call.is_admin:
+        capabilities["m.account_moderation"] = {"suspend": True, "lock": True}
+    return {"capabilities": capabilities}
+
+
+ENDPOINTS = (get_capabilities,)

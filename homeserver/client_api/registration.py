@@ -1,0 +1,95 @@
+"""Making an account.
+
+Source: client-server API, "Account registration".
+"""
+
+from typing import Any
+
+from federation.protocol.endpoint import Access, Rate, endpoint
+from federation.protocol.errors import MissingParam, ThreepidDenied
+from federation.protocol.identifiers import server_of
+from homeserver.client_api.interactive_auth import protected_request
+from homeserver.client_api.session_body import read_device_wish, render_session
+from homeserver.http.call import Call
+from homeserver.http.request_body import optional_bool, optional_str
+from homeserver.users.registration import Applicant
+from homeserver.users.token_issuer import DeviceWish
+
+
+@endpoint("POST", "/_matrix/client/v3/register", Access.PUBLIC, rate=Rate.REGISTRATION)
+async def register(call: Call) -> dict[str, Any]:
+    """Make an account and log in to it.
+
+    Errors: `AuthenticationNeeded`, `Forbidden`, `InvalidUsername`, `UserInUse`, `Exclusive`,
+    `WeakPassword`, `MissingParam`, `BadJson`, `InvalidParam`.
+    """
+    if call.query_choice("kind", ("user", "guest"), "user") == "guest":
+        return await register_guest(call)
+    users = call.services.users
+    users.registration.check_open()
+    applicant = await read_applicant(call)
+    wish = read_device_wish(call.json)
+    inhibit_login = optional_bool(call.json, "inhibit_login")
+    await users.registration.check_applicant(applicant)
+    proofs = await users.interactive_auth.authenticate(
+        protected_request(call), users.registration.build_offer()
+    )
+    user = await users.registration.register(applicant, proofs)
+    if inhibit_login:
+        return {"user_id": user.user_id, "home_server": server_of(user.user_id)}
+    session = await users.token_issuer.open_session(user.user_nid, user.user_id, wish)
+    return render_session(session)
+
+
+async def register_guest(call: Call) -> dict[str, Any]:
+    """Make a guest account; the name of the device is all that a guest may say."""
+    users = call.services.users
+    user = await users.registration.register_guest()
+    wish = DeviceWish(display_name=optional_str(call.json, "initial_device_display_name"))
+    session = await users.token_issuer.open_session(user.user_nid, user.user_id, wish)
+    return render_session(session)
+
+
+async def read_applicant(call: Call) -> Applicant:
+    """Who wants an account; the password may be missing while a client asks for the stages."""
+    body = call.json
+    password = optional_str(body, "password")
+    if password is None and "auth" in body:
+        raise MissingParam("Missing parameter 'password'")
+    guest_token = optional_str(body, "guest_access_token")
+    guest = None
+    if guest_token is not None:
+        guest = await call.services.users.registration.find_guest(guest_token)
+    return Applicant(optional_str(body, "username"), password, guest)
+
+
+@endpoint("GET", "/_matrix/client/v3/register/available", Access.PUBLIC, rate=Rate.REQUEST)
+async def check_username_availability(call: Call) -> dict[str, Any]:
+    """Tell whether a name can be had.
+
+    Errors: `Forbidden`, `InvalidUsername`, `UserInUse`, `Exclusive`.
+    """
+    registration = call.services.users.registration
+    registration.check_open()
+    await registration.check_username(call.query_str("username"))
+    return {"available": True}
+
+
+@endpoint("POST", "/_matrix/client/v3/register/email/requestToken", Access.PUBLIC)
+async def request_token_to_register_email(call: Call) -> dict[str, Any]:  # noqa: ARG001
+    """Refuse: accounts here have no e-mail addresses. Errors: `ThreepidDenied`."""
+    raise ThreepidDenied("This server does not take e-mail addresses")
+
+
+@endpoint("POST", "/_matrix/client/v3/register/msisdn/requestToken", Access.PUBLIC)
+async def request_token_to_register_msisdn(call: Call) -> dict[str, Any]:  # noqa: ARG001
+    """Refuse: accounts here have no telephone numbers. Errors: `ThreepidDenied`."""
+    raise ThreepidDenied("This server does not take telephone numbers")
+
+
+ENDPOINTS = (
+    register,
+    check_username_availability,
+    request_token_to_register_email,
+    request_token_to_register_msisdn,
+)
