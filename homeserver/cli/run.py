@@ -29,6 +29,10 @@ ALLOCATOR = {
 """Makes glibc give memory back after a burst, which halves what a server holds under load. It
 reads these before the first line of Python runs."""
 
+PYTHON_OPTIONS = ("-P", "-X", "no_debug_ranges")
+"""-P: a directory that happens to hold a `storage` or `migrations` must not be imported from.
+no_debug_ranges: tracebacks without columns, for 400 KB."""
+
 
 def run(config: ConfigOption = None) -> None:
     """Run the server, until Ctrl-C or SIGTERM.
@@ -118,8 +122,8 @@ def become_server(settings: "Settings") -> NoReturn:
     handed_over.seek(0)
     os.set_inheritable(handed_over.fileno(), True)
     sys.stdout.flush()
-    # -P: a directory that happens to hold a `storage` or `migrations` must not be imported from.
-    command = [sys.executable, "-P", "-m", "homeserver", SERVE, str(handed_over.fileno())]
+    command = [sys.executable, *PYTHON_OPTIONS, "-m", "homeserver", SERVE]
+    command.append(str(handed_over.fileno()))
     os.execve(sys.executable, command, server_environment())  # noqa: S606 - no shell is wanted
 
 
