@@ -18,8 +18,8 @@ Point = tuple[int, int]
 LOWEST: Point = (-(2**63), -(2**63))
 HIGHEST: Point = (2**63 - 1, 2**63 - 1)
 
-STRETCH = 5_000
-"""How many events of a room are searched at once for those that meet criteria."""
+LONGEST_STRETCH = 5_000
+"""How many events of a room are searched at most at once for those that meet criteria."""
 
 LOOK_AROUND = 1_000
 """How many events next to a stream position are asked for their depth."""
@@ -162,16 +162,16 @@ SEARCH_BACKWARDS = _search(BACKWARDS)
 
 
 async def search_history(
-    db: Database, span: Span, criteria: Criteria, limit: int, *, backwards: bool
+    db: Database, span: Span, criteria: Criteria, limit: int, length: int, *, backwards: bool
 ) -> Stretch:
-    """At most `limit` events that meet the criteria, of the next `STRETCH` events of a span."""
+    """At most `limit` events that meet the criteria, of the next `length` events of a span."""
     row = await db.fetchrow(
         SEARCH_BACKWARDS if backwards else SEARCH_FORWARDS,
         span.room_nid,
         *span.after,
         *span.upto,
         *_received(span),
-        STRETCH,
+        length,
         criteria.types,
         criteria.not_types,
         criteria.senders,
@@ -187,7 +187,7 @@ async def search_history(
         return Stretch([], None)
     event_nids, depth, position, number = row
     found = event_nids or []
-    is_at_end = len(found) < limit and number < STRETCH
+    is_at_end = len(found) < limit and number < length
     return Stretch(found, None if is_at_end else (depth, position))
 
 

@@ -93,7 +93,8 @@ class EventFilter:
 class RoomEventFilter(EventFilter):
     """Which events of rooms are wanted.
 
-    The relation filters are left to the caller, who knows what relates to an event.
+    `rel_types` and `not_rel_types` (MSC3874) are about an event's own relation. All relation
+    filters are left to the caller, who knows what relates to an event.
     """
 
     rooms: frozenset[str] | None = None
@@ -104,6 +105,8 @@ class RoomEventFilter(EventFilter):
     unread_thread_notifications: bool = False
     related_by_senders: frozenset[str] | None = None
     related_by_rel_types: frozenset[str] | None = None
+    rel_types: frozenset[str] | None = None
+    not_rel_types: frozenset[str] = _NOTHING
 
     @cached_property
     def is_empty(self) -> bool:
@@ -311,7 +314,8 @@ def _event_filter(fields: _Fields) -> EventFilter:
 
 
 def _room_event_filter(fields: _Fields) -> RoomEventFilter:
-    rel_types = fields.strings("related_by_rel_types")
+    related_by_rel_types = fields.strings("related_by_rel_types")
+    rel_types = fields.strings("org.matrix.msc3874.rel_types")
     return RoomEventFilter(
         limit=fields.limit(),
         types=fields.strings("types"),
@@ -325,7 +329,11 @@ def _room_event_filter(fields: _Fields) -> RoomEventFilter:
         include_redundant_members=fields.flag("include_redundant_members") or False,
         unread_thread_notifications=fields.flag("unread_thread_notifications") or False,
         related_by_senders=fields.ids("related_by_senders", "@"),
-        related_by_rel_types=None if rel_types is None else frozenset(rel_types),
+        related_by_rel_types=(
+            None if related_by_rel_types is None else frozenset(related_by_rel_types)
+        ),
+        rel_types=None if rel_types is None else frozenset(rel_types),
+        not_rel_types=frozenset(fields.strings("org.matrix.msc3874.not_rel_types") or ()),
     )
 
 

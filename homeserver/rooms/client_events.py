@@ -73,6 +73,29 @@ class ClientEvents:
             built.append(fields)
         return built
 
+    async def render_state(
+        self, events: Sequence[StoredEvent], *, with_room_id: bool
+    ) -> list[bytes]:
+        """The JSON of state events that are told for themselves and not as a part of history.
+
+        Of `unsigned` they have only what redacted them: what they replaced would double the cost
+        of a list of members.
+        """
+        rooms = await self._names.rooms.get_many({event.room_nid for event in events})
+        redactions = await get_events(
+            self._db, {event.redacted_by for event in events if event.redacted_by is not None}
+        )
+        rendered = []
+        for event in events:
+            room = rooms[event.room_nid]
+            fields = build_fields(event, room, with_room_id=with_room_id)
+            unsigned: dict[str, Any] = {}
+            add_redaction(unsigned, redactions.get(event.redacted_by or 0), room)
+            if unsigned:
+                fields["unsigned"] = unsigned
+            rendered.append(dump_event(fields))
+        return rendered
+
     async def _related(self, events: Sequence[StoredEvent]) -> dict[int, StoredEvent]:
         """The events that these replaced in the state or were redacted by."""
         wanted = {nid for event in events for nid in (event.replaces_nid, event.redacted_by) if nid}
@@ -105,7 +128,11 @@ def add_related(
         unsigned["prev_content"] = replaced.content
         unsigned["prev_sender"] = replaced.sender
         unsigned["replaces_state"] = replaced.event_id
-    redaction = related.get(event.redacted_by or 0)
+    add_redaction(unsigned, related.get(event.redacted_by or 0), room)
+
+
+def add_redaction(unsigned: dict[str, Any], redaction: StoredEvent | None, room: RoomName) -> None:
+    """Add the event that redacted another one, if there is any."""
     if redaction is not None:
         fields = build_fields(redaction, room, with_room_id=True)
         unsigned["redacted_because"] = fields

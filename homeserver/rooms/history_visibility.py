@@ -2,7 +2,8 @@
 
 Whoever is joined sees everything since the latest event of that membership without a question.
 For older events the state at each event decides: the history visibility there, and the user's
-membership there and now. Changes of one's own membership are never hidden from oneself. States are looked up for all events of a page at once.
+membership there and now. Changes of one's own membership are never hidden from oneself. States
+are looked up for all events of a page at once.
 Source: client-server API, "Room history visibility".
 """
 
@@ -105,7 +106,7 @@ async def _look_at(
     wanted = {nid for state in states.values() for nid in state.values()}
     wanted |= {e.replaces_nid for e in events if e.replaces_nid is not None}
     found = await get_events(db, wanted)
-    joined_until = await _joined_until(
+    joined_until = await get_joined_until(
         db, places[own_place], {e.room_nid for e in events}, memberships
     )
     verdicts: dict[int, str | None] = {}
@@ -158,7 +159,7 @@ SELECT_OWN_EVENTS = """
 """
 
 
-async def _joined_until(
+async def get_joined_until(
     db: Database,
     own_place_nid: int,
     room_nids: Iterable[int],

@@ -21,7 +21,7 @@ class IgnoredUsers:
         self._names = names
         self._lists = AccountDataCache(db, IGNORED_USER_LIST, parse_ignored_users, max_bytes)
 
-    async def of(self, user_nid: int) -> frozenset[str]:
+    async def ignored_by(self, user_nid: int) -> frozenset[str]:
         """The user IDs that a user ignores."""
         return await self._lists.get(user_nid)
 

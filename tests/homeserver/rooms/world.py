@@ -194,7 +194,7 @@ async def open_world(database_url: str) -> AsyncIterator[World]:
     async def publish(before: int, after: int, changes: Sequence[Change]) -> None:
         ignored.heard(changes)
 
-    committer = Committer(database_url, publish, lambda position: None)
+    committer = Committer(database_url, publish, {})
     running = asyncio.create_task(committer.run())
     live = LiveRooms(db, names, 1_000_000)
     append = Append(db, names, Nids(db), live, committer, SERVER)
