@@ -1,0 +1,144 @@
+"""Batches, positions and failures of the committer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import asyncpg
+import pytest
+
+from storage.changes import Change
+from storage.committer import CHANNEL, Committer, Write
+from storage.database import Database, DatabaseUnavailable, connect
+
+
+@dataclass(frozen=True, slots=True)
+class AddRow(Write):
+    """A row in a table of the test's own."""
+
+    batches: ClassVar[list[int]] = []
+    value: int
+    fails: bool = False
+
+    @classmethod
+    async def store(cls, db: Database, placed: Sequence[tuple["AddRow", int]]) -> None:
+        cls.batches.append(len(placed))
+        await db.execute(
+            "INSERT INTO written SELECT * FROM unnest($1::bigint[], $2::integer[])",
+            [position for _, position in placed],
+            [write.value for write, _ in placed],
+        )
+        if any(write.fails for write, _ in placed):
+            raise ValueError("this write fails")
+
+
+class Follower:
+    """Hears what is published."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[int, int]] = []
+
+    async def published(self, before: int, after: int, changes: Sequence[Change]) -> None:
+        self.spans.append((before, after))
+
+
+@asynccontextmanager
+async def committing(url: str, follower: Follower) -> AsyncIterator[Committer]:
+    committer = Committer(url, follower.published, {CHANNEL: lambda _: None})
+    await committer.open()
+    task = asyncio.create_task(committer.run())
+    try:
+        yield committer
+    finally:
+        committer.close()
+        await task
+
+
+@pytest.fixture
+async def table(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(database_url)
+    await connection.execute("CREATE TABLE written (position bigint, value integer UNIQUE)")
+    AddRow.batches.clear()
+    yield connection
+    await connection.close()
+
+
+async def test_what_gathers_shares_a_transaction_and_positions_have_no_gap(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    follower = Follower()
+    async with committing(database_url, follower) as committer:
+        positions = await asyncio.gather(*(committer.commit(AddRow(n)) for n in range(50)))
+    assert sorted(positions) == list(range(1, 51))
+    assert len(AddRow.batches) < 10
+    assert follower.spans[0][0] == 0
+    assert follower.spans[-1][1] == 50
+
+
+async def test_one_failing_write_fails_alone_and_leaves_no_gap(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async with committing(database_url, Follower()) as committer:
+        results = await asyncio.gather(
+            *(committer.commit(AddRow(n, fails=n == 3)) for n in range(8)), return_exceptions=True
+        )
+    assert [n for n, result in enumerate(results) if isinstance(result, Exception)] == [3]
+    assert isinstance(results[3], ValueError)
+    rows = await table.fetch("SELECT position, value FROM written ORDER BY position")
+    assert [row["position"] for row in rows] == list(range(1, 8))
+    assert 3 not in {row["value"] for row in rows}
+
+
+async def test_writes_of_one_submission_are_stored_together_or_not_at_all(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async with committing(database_url, Follower()) as committer:
+        with pytest.raises(ValueError, match="this write fails"):
+            await committer.commit(AddRow(1), AddRow(2, fails=True))
+        assert await committer.commit(AddRow(1), AddRow(2)) == 2
+    assert await table.fetchval("SELECT count(*) FROM written") == 2
+
+
+async def test_two_committers_of_one_database_never_share_a_position(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async with (
+        committing(database_url, Follower()) as one,
+        committing(database_url, Follower()) as other,
+    ):
+        assert await table.fetchval("SELECT cardinality(peers) FROM stream") == 2
+        positions = await asyncio.gather(
+            *((one if n % 2 else other).commit(AddRow(n)) for n in range(100))
+        )
+    assert sorted(positions) == list(range(1, 101))
+    assert await table.fetchval("SELECT cardinality(peers) FROM stream") == 0
+
+
+async def test_a_lost_connection_fails_what_was_under_way_and_the_next_commit_works(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async with committing(database_url, Follower()) as committer:
+        await committer.commit(AddRow(1))
+        await table.execute("BEGIN")
+        await table.execute("SELECT * FROM stream FOR UPDATE")
+        waiting = committer.submit(AddRow(2))
+        while not await table.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await table.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        with pytest.raises(DatabaseUnavailable):
+            await waiting
+        await table.execute("COMMIT")
+        assert await committer.commit(AddRow(3)) == 2
+
+
+async def test_a_caller_that_gives_up_does_not_undo_its_write(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async with committing(database_url, Follower()) as committer:
+        caller = asyncio.create_task(committer.commit(AddRow(1)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await committer.commit(AddRow(2))
+    assert await table.fetchval("SELECT count(*) FROM written") == 2
