@@ -18,7 +18,7 @@ from federation.protocol.errors import (
 from federation.protocol.identifiers import UserId
 from homeserver.users.ports import MemberEvents
 from storage.accounts import find_accounts
-from storage.database import Pool
+from storage.database import Database, Pool
 from storage.names import Names
 from storage.profiles import (
     AVATAR_URL,
@@ -41,14 +41,32 @@ FIELD_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 """Source: appendices, "Common Namespaced Identifier Grammar"."""
 
 
+class MemberProfiles:
+    """What of users' profiles goes into their member events."""
+
+    __slots__ = ("_db", "_names")
+
+    def __init__(self, db: Database, names: Names) -> None:
+        self._db = db
+        self._names = names
+
+    async def get(self, user_id: UserId) -> dict[str, str]:
+        """`displayname` and `avatar_url`, each only where the user has one."""
+        user_nid = await self._names.users.find_nid(user_id)
+        if user_nid is None:
+            return {}
+        profile = (await member_profiles(self._db, [user_nid]))[user_nid]
+        fields = {DISPLAYNAME: profile.displayname, AVATAR_URL: profile.avatar_url}
+        return {field: value for field, value in fields.items() if value is not None}
+
+
 class Profiles:
     """The profiles of this server's users."""
 
-    __slots__ = ("_db", "_member_events", "_names")
+    __slots__ = ("_db", "_member_events")
 
-    def __init__(self, db: Pool, names: Names, member_events: MemberEvents) -> None:
+    def __init__(self, db: Pool, member_events: MemberEvents) -> None:
         self._db = db
-        self._names = names
         self._member_events = member_events
 
     async def profile(self, user_id: str) -> dict[str, Any]:

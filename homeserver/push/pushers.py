@@ -1,0 +1,98 @@
+"""Pushers as clients set them.
+
+Source: client-server API, "Push notifications", POST /pushers/set.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from federation.protocol.errors import InvalidParam, MissingParam
+from homeserver.clock import Clock
+from storage.database import Pool
+from storage.pushers import Pusher, delete_pusher, pushers_of, set_pusher
+
+MAX_PUSHKEY_BYTES = 512
+MAX_APP_ID_LENGTH = 64
+MAX_PUSHER_BYTES = 16_384
+NOTIFY_PATH = "/_matrix/push/v1/notify"
+
+REQUIRED = ("app_display_name", "device_display_name", "lang")
+
+
+class Pushers:
+    """The pushers of this server's users."""
+
+    __slots__ = ("_clock", "_db")
+
+    def __init__(self, db: Pool, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def list(self, user_nid: int) -> list[dict[str, Any]]:
+        """The user's pushers as clients see them."""
+        return [orjson.loads(pusher.json) for pusher in await pushers_of(self._db, user_nid)]
+
+    async def set(self, user_nid: int, device_nid: int, body: Mapping[str, Any]) -> None:
+        """Add, change or (with a `kind` of null) remove a pusher, as the body says.
+
+        Raises `MissingParam`, `InvalidParam`.
+        """
+        if "kind" not in body:
+            raise MissingParam("Missing parameters: kind")
+        app_id, pushkey = _text(body, "app_id"), _text(body, "pushkey")
+        if len(app_id) > MAX_APP_ID_LENGTH or len(pushkey.encode()) > MAX_PUSHKEY_BYTES:
+            raise InvalidParam("'app_id' or 'pushkey' is too long")
+        if body["kind"] is None:
+            await delete_pusher(self._db, user_nid, app_id, pushkey)
+            return
+        json = orjson.dumps(parse_pusher(body))
+        if len(json) > MAX_PUSHER_BYTES:
+            raise InvalidParam("The pusher is too large")
+        pusher = Pusher(user_nid, device_nid or None, app_id, pushkey, json, self._clock())
+        await set_pusher(self._db, pusher, keep_others=body.get("append") is True)
+
+
+def parse_pusher(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a pusher; raises `MissingParam`, `InvalidParam`."""
+    missing = [name for name in (*REQUIRED, "data") if body.get(name) is None]
+    if missing:
+        raise MissingParam(f"Missing parameters: {', '.join(missing)}")
+    if body["kind"] != "http":
+        raise InvalidParam("This server has pushers of kind 'http' only")
+    data = body["data"]
+    if not isinstance(data, Mapping):
+        raise InvalidParam("'data' must be an object")
+    check_gateway(data.get("url"))
+    names = ("kind", "app_id", "pushkey", *REQUIRED)
+    pusher: dict[str, Any] = {name: _text(body, name) for name in names}
+    if body.get("profile_tag") is not None:
+        pusher["profile_tag"] = _text(body, "profile_tag")
+    return {**pusher, "data": dict(data)}
+
+
+def check_gateway(url: object) -> None:
+    """Raise unless this is where a push gateway may be reached."""
+    if url is None:
+        raise MissingParam("Missing parameters: data.url")
+    if not isinstance(url, str):
+        raise InvalidParam("'url' must be a string")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidParam("'url' is not a URL") from error
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise InvalidParam("'url' must be an HTTPS URL")
+    if parts.path != NOTIFY_PATH:
+        raise InvalidParam(f"'url' must have the path {NOTIFY_PATH}")
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        raise MissingParam(f"Missing parameters: {name}")
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidParam(f"'{name}' must be a string")
+    return value
