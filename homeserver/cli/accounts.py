@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import ServerName, UserId, build_user_id
+from homeserver.build import SESSIONS
 from homeserver.cli.database import database_of
 from homeserver.cli.errors import CommandError
 from homeserver.clock import system_clock
@@ -18,7 +19,7 @@ from storage.accounts import (
     erase_personal_data,
     mark_deactivated,
 )
-from storage.announcements import SESSIONS, announce
+from storage.bus import Bus
 from storage.database import Pool, connect, open_pool
 from storage.names import Names
 from storage.short_lived_tokens import delete_short_lived_tokens_of_user
@@ -29,7 +30,7 @@ CACHE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class AccountDesk:
-    """What the user commands work with."""
+    """What the user commands work with; its process is a neighbour of the server's."""
 
     accounts: Accounts
     db: Pool
@@ -59,7 +60,7 @@ class AccountDesk:
             await delete_pushers_of_other_devices(db, account.user_nid, 0)
             if erase:
                 await erase_personal_data(db, account.user_nid)
-            await announce(db, SESSIONS, str(account.user_nid))
+            await Bus(db).publish(SESSIONS, str(account.user_nid))
 
 
 @asynccontextmanager
@@ -77,8 +78,8 @@ async def account_desk(settings: Settings) -> AsyncIterator[AccountDesk]:
 
 
 def _desk(settings: Settings, pool: Pool) -> AccountDesk:
-    async def announce_session(user_nid: str) -> None:
-        await announce(pool, SESSIONS, user_nid)
+    async def announce(user_nid: str) -> None:
+        await Bus(pool).publish(SESSIONS, user_nid)
 
     server_name = ServerName(settings.server.name)
     accounts = Accounts(
@@ -86,7 +87,7 @@ def _desk(settings: Settings, pool: Pool) -> AccountDesk:
         names=Names(pool, CACHE_BYTES),
         clock=system_clock,
         passwords=Passwords(settings.auth, settings.registration.password_min_length),
-        sessions=Sessions(pool, system_clock, announce_session, CACHE_BYTES),
+        sessions=Sessions(pool, system_clock, announce, CACHE_BYTES),
         server_name=server_name,
     )
     return AccountDesk(accounts, pool, server_name)
