@@ -1,10 +1,14 @@
 """Bundled aggregations: what the children of an event amount to, told with the event.
 
+One query sums up the children of a whole page of events: the latest edit of each, its references,
+its thread with the latest reply, and that reply's latest edit. A second one reads the events that
+are shown, if there are any.
 Source: client-server API, "Aggregations of child events", "Threading", "Event replacements",
 "Reference relations".
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from federation.protocol.event_rendering import build_client_event
@@ -15,53 +19,15 @@ from storage.changes import StoredEvent
 from storage.database import Database
 from storage.events import get_events
 from storage.names import Names
+from storage.relations import ChildSummary, ThreadSummary, summarise_children
 
-SELECT_LATEST_EDITS = """
-    SELECT DISTINCT ON (parent.event_nid) parent.event_nid, r.event_nid
-      FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::integer[])
-        AS parent (event_id, event_nid, sender_nid, type_nid)
-      JOIN relations AS r
-        ON r.parent_event_id = parent.event_id
-       AND r.rel_type = 'm.replace'
-       AND r.sender_nid = parent.sender_nid
-       AND r.type_nid = parent.type_nid
-       AND r.stream_position IS NOT NULL
-      JOIN events AS e ON e.event_nid = r.event_nid
-     WHERE e.place_nid IS NULL
-     ORDER BY parent.event_nid, e.origin_server_ts DESC, e.event_id DESC
-"""
 
-SELECT_REFERENCES = """
-    SELECT r.parent_event_id, e.event_id
-      FROM relations AS r
-      JOIN events AS e USING (event_nid)
-     WHERE r.parent_event_id = ANY($1::text[])
-       AND r.rel_type = 'm.reference'
-       AND r.stream_position IS NOT NULL
-       AND r.sender_nid <> ALL($2::integer[])
-     ORDER BY r.stream_position
-"""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the bundles of one page are made of."""
 
-SELECT_THREADS = """
-    SELECT parent_event_id,
-           count(*),
-           (array_agg(event_nid ORDER BY stream_position DESC))[1],
-           bool_or(sender_nid = $2)
-      FROM relations
-     WHERE parent_event_id = ANY($1::text[])
-       AND rel_type = 'm.thread'
-       AND stream_position IS NOT NULL
-       AND sender_nid <> ALL($3::integer[])
-     GROUP BY parent_event_id
-"""
-
-SELECT_PARENTS = """
-    SELECT DISTINCT parent_event_id, rel_type
-      FROM relations
-     WHERE parent_event_id = ANY($1::text[])
-       AND rel_type IN ('m.replace', 'm.reference', 'm.thread')
-       AND stream_position IS NOT NULL
-"""
+    summary: ChildSummary
+    events: dict[int, StoredEvent] = field(default_factory=dict)
 
 
 class Bundles:
@@ -74,79 +40,46 @@ class Bundles:
 
     async def of(self, events: Sequence[StoredEvent], viewer: Viewer) -> dict[int, dict[str, Any]]:
         """`m.relations` of those of the events that have children, by event."""
-        candidates = {e.event_id: e for e in events if e.redacted_by is None}
-        if not candidates:
-            return {}
-        parents: dict[str, set[str]] = {}
-        for event_id, rel_type in await self._db.fetch(SELECT_PARENTS, list(candidates)):
-            parents.setdefault(rel_type, set()).add(event_id)
-        bundles: dict[int, dict[str, Any]] = {}
+        parents = {e.event_id: e for e in events if e.redacted_by is None}
         if not parents:
-            return bundles
-        ignored = await self._ignored.nids_of(viewer.user_nid)
-        await self._add_edits(bundles, [candidates[i] for i in parents.get("m.replace", ())])
-        await self._add_references(bundles, candidates, parents.get("m.reference", set()), ignored)
-        await self._add_threads(
-            bundles, candidates, parents.get("m.thread", set()), viewer, ignored
-        )
+            return {}
+        shown = await self._read(list(parents), viewer)
+        summary = shown.summary
+        bundles: dict[int, dict[str, Any]] = {}
+        for event_id in summary.edits.keys() & parents.keys():
+            bundle = bundles.setdefault(parents[event_id].event_nid, {})
+            bundle["m.replace"] = await self._edit(event_id, shown)
+        for event_id, child_ids in summary.references.items():
+            bundle = bundles.setdefault(parents[event_id].event_nid, {})
+            bundle["m.reference"] = {"chunk": [{"event_id": child_id} for child_id in child_ids]}
+        for event_id, thread in summary.threads.items():
+            parent = parents[event_id]
+            bundle = bundles.setdefault(parent.event_nid, {})
+            bundle["m.thread"] = await self._thread(parent, thread, shown, viewer)
         return bundles
 
-    async def _add_edits(
-        self, bundles: dict[int, dict[str, Any]], parents: Sequence[StoredEvent]
-    ) -> None:
-        eligible = [parent for parent in parents if parent.state_key is None]
-        if not eligible:
-            return
-        types = await self._names.types.get_nids({parent.type for parent in eligible})
-        rows = await self._db.fetch(
-            SELECT_LATEST_EDITS,
-            [parent.event_id for parent in eligible],
-            [parent.event_nid for parent in eligible],
-            [parent.sender_nid for parent in eligible],
-            [types[parent.type] for parent in eligible],
-        )
-        edits = await get_events(self._db, [edit_nid for _, edit_nid in rows])
-        for parent_nid, edit_nid in rows:
-            bundles.setdefault(parent_nid, {})["m.replace"] = await self._fields(edits[edit_nid])
+    async def _read(self, event_ids: Sequence[str], viewer: Viewer) -> _Shown:
+        ignored = await self._ignored.nids_of(viewer.user_nid)
+        summary = await summarise_children(self._db, event_ids, viewer.user_nid, ignored)
+        latest = {thread.latest_nid for thread in summary.threads.values()}
+        return _Shown(summary, await get_events(self._db, latest | set(summary.edits.values())))
 
-    async def _add_references(
-        self,
-        bundles: dict[int, dict[str, Any]],
-        candidates: dict[str, StoredEvent],
-        parents: set[str],
-        ignored: list[int],
-    ) -> None:
-        if not parents:
-            return
-        rows = await self._db.fetch(SELECT_REFERENCES, list(parents), ignored)
-        for parent_id, event_id in rows:
-            bundle = bundles.setdefault(candidates[parent_id].event_nid, {})
-            bundle.setdefault("m.reference", {"chunk": []})["chunk"].append({"event_id": event_id})
+    async def _edit(self, event_id: str, shown: _Shown) -> dict[str, Any]:
+        return await self._fields(shown.events[shown.summary.edits[event_id]])
 
-    async def _add_threads(
-        self,
-        bundles: dict[int, dict[str, Any]],
-        candidates: dict[str, StoredEvent],
-        parents: set[str],
-        viewer: Viewer,
-        ignored: list[int],
-    ) -> None:
-        if not parents:
-            return
-        rows = await self._db.fetch(SELECT_THREADS, list(parents), viewer.user_nid, ignored)
-        latest = await get_events(self._db, [row[2] for row in rows])
-        edits: dict[int, dict[str, Any]] = {}
-        await self._add_edits(edits, list(latest.values()))
-        for parent_id, count, latest_nid, participated in rows:
-            parent = candidates[parent_id]
-            event = await self._fields(latest[latest_nid])
-            if latest_nid in edits:
-                event["unsigned"] = {"m.relations": edits[latest_nid]}
-            bundles.setdefault(parent.event_nid, {})["m.thread"] = {
-                "latest_event": event,
-                "count": count,
-                "current_user_participated": participated or parent.sender_nid == viewer.user_nid,
-            }
+    async def _thread(
+        self, root: StoredEvent, thread: ThreadSummary, shown: _Shown, viewer: Viewer
+    ) -> dict[str, Any]:
+        latest = shown.events[thread.latest_nid]
+        fields = await self._fields(latest)
+        if latest.event_id in shown.summary.edits:
+            edit = await self._edit(latest.event_id, shown)
+            fields["unsigned"] = {"m.relations": {"m.replace": edit}}
+        return {
+            "latest_event": fields,
+            "count": thread.count,
+            "current_user_participated": (thread.has_viewer or root.sender_nid == viewer.user_nid),
+        }
 
     async def _fields(self, event: StoredEvent) -> dict[str, Any]:
         room = await self._names.rooms.get(event.room_nid)

@@ -1,0 +1,124 @@
+"""What a page of 100 events of /messages costs: processor time of server and PostgreSQL.
+
+Run as `python -m bench.messages_page`. The history is that of a joined member, read backwards
+from the end of a room with 50,000 events and a few threads and edits.
+"""
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+import uvloop
+
+from homeserver.rooms.history import History, MessagesRequest
+from homeserver.rooms.history_token import parse_point
+from migrations.apply import apply_migrations
+from storage.cluster import Cluster, ClusterSettings
+from tests.homeserver.rooms.world import ALICE, BOB, World, open_world
+
+ROOMS = 4
+COPIES = 50_000
+PAGES = 300
+LIMIT = 100
+
+COPY_MESSAGES = """
+    INSERT INTO events (
+           event_nid, stream_position, depth, origin_server_ts, snapshot_nid, room_nid, sender_nid,
+           type_nid, prev_nids, auth_nids, event_id, json)
+    SELECT nextval('event_nids'), base.position + n, e.depth + n, e.origin_server_ts + n,
+           e.snapshot_nid, e.room_nid, e.sender_nid, e.type_nid, e.prev_nids, e.auth_nids,
+           e.event_id || n, e.json
+      FROM events AS e, generate_series(1, $2) AS n, (SELECT position FROM stream) AS base
+     WHERE e.event_id = $1
+"""
+MOVE_STREAM = "UPDATE stream SET position = position + $1"
+
+
+async def fill_room(world: World, admin: asyncpg.Connection) -> str:
+    """A room with a long history."""
+    room_id = await world.create(members=[BOB])
+    last = await world.say(room_id, BOB, "A message of usual length, neither long nor short.")
+    await admin.execute(COPY_MESSAGES, last, COPIES)
+    await admin.execute(MOVE_STREAM, COPIES)
+    depth = await admin.fetchval("SELECT max(depth) FROM events")
+    await admin.execute("UPDATE room_heads SET max_depth = $1", depth)
+    world.live.drop_id(room_id)
+    for n in range(120):
+        message = await world.say(room_id, BOB if n % 3 else ALICE, f"Message number {n}")
+        if n % 10 == 0:
+            await world.relate(room_id, BOB, "m.thread", message)
+        if n % 25 == 0:
+            await world.relate(room_id, BOB, "m.replace", message)
+    return room_id
+
+
+def postgres_ticks() -> float:
+    """Seconds of processor time that all PostgreSQL processes have used."""
+    total = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, fields = stat.read_text().rpartition(")")
+        except OSError:
+            continue
+        if "(postgres" in name:
+            utime, stime = fields.split()[11:13]
+            total += (int(utime) + int(stime)) / 100
+    return total
+
+
+async def measure(history: History, world: World, room_id: str) -> None:
+    """Read pages and print the cost of one."""
+    viewer = await world.viewer(BOB)
+    first = MessagesRequest(backwards=True, limit=LIMIT)
+    page = await history.messages(viewer, room_id, first)
+    older = MessagesRequest(backwards=True, limit=LIMIT, start=parse_point(page.end or ""))
+    for name, request in (("first page", first), ("older page", older)):
+        for _ in range(20):
+            await history.messages(viewer, room_id, request)
+        database_before, own_before = postgres_ticks(), process_seconds()
+        began = time.perf_counter()
+        for _ in range(PAGES):
+            await history.messages(viewer, room_id, request)
+        wall = time.perf_counter() - began
+        own, database = process_seconds() - own_before, postgres_ticks() - database_before
+        print(
+            f"{name}: server {own / PAGES * 1000:.2f} ms, PostgreSQL "
+            f"{database / PAGES * 1000:.2f} ms, elapsed {wall / PAGES * 1000:.2f} ms"
+        )
+
+
+def process_seconds() -> float:
+    """Processor time of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def build_and_measure(directory: Path) -> None:
+    """Build the rooms and measure."""
+    cluster = Cluster(directory, ClusterSettings(durable=False))
+    await cluster.start()
+    try:
+        admin = await asyncpg.connect(cluster.dsn)
+        await apply_migrations(admin)
+        async with open_world(cluster.dsn) as world:
+            rooms = [await fill_room(world, admin) for _ in range(ROOMS)]
+            await admin.execute("ANALYZE")
+            history = History(world.db, world.names, world.clients, world.ignored)
+            await measure(history, world, rooms[0])
+        await admin.close()
+    finally:
+        await cluster.stop()
+
+
+def main() -> None:
+    """Measure over a database of its own."""
+    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        uvloop.run(build_and_measure(directory))
+
+
+if __name__ == "__main__":
+    main()
