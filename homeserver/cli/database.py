@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from homeserver.cli.configuration import ConfigOption, read_settings
+from homeserver.cli.run import make_data_dir
 
 if TYPE_CHECKING:
     from homeserver.config.settings import Settings
@@ -26,6 +27,7 @@ async def database_of(settings: "Settings") -> AsyncIterator[str]:
     if settings.database.url:
         yield settings.database.url
         return
+    make_data_dir(settings.server.data_dir)
     cluster = private_cluster(settings)
     await cluster.start()
     try:

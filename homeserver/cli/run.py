@@ -77,11 +77,15 @@ def prepare(settings: "Settings") -> None:
     """Make the data directory and the signing key where they are missing, and read the key."""
     from homeserver.config.keys import create_signing_key, load_signing_keys
 
-    # PostgreSQL's unprivileged user has to pass where the server runs as root.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    settings.server.data_dir.mkdir(mode=mode, parents=True, exist_ok=True)
+    make_data_dir(settings.server.data_dir)
     create_signing_key(settings.server.signing_key_path)
     load_signing_keys(settings.server.signing_key_path)
+
+
+def make_data_dir(path: Path) -> None:
+    """Make the data directory, closed to others, unless it is there."""
+    # PostgreSQL's unprivileged user has to pass where the server runs as root.
+    path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
 
 
 def greeting(settings: "Settings", path: Path, *, is_new: bool) -> str:

@@ -262,6 +262,7 @@ def test_the_doctor_looks_at_a_server_that_was_never_started(here: Path, hearth:
     for subject in ("configuration", "permissions", "disk", "database", "port", "clock"):
         assert subject in out
     assert "ok   database" in out
+    assert (here / "data").stat().st_mode & 0o066 == 0
 
 
 def test_the_doctor_finds_what_is_wrong(here: Path, hearth: Hearth) -> None:
