@@ -18,7 +18,9 @@ from homeserver.rooms.append import Append
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.ports import NoRemoteRooms
 from homeserver.rooms.relations import Bundles
+from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.typing import Typing
 from homeserver.services import Services
@@ -28,6 +30,8 @@ from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.live import LiveSync
 from homeserver.sync.service import Sync
 from homeserver.sync.stream import Stream
+from homeserver.users.invite_permission import InvitePermissions
+from homeserver.users.profiles import MemberProfiles
 from homeserver.users.users import UserPorts, Users, build_users
 from storage import bus as bus_module
 from storage.bus import Bus
@@ -55,6 +59,7 @@ class Core:
     live: LiveRooms
     append: Append
     send: Send
+    key: SigningKey
     cache_bytes: int
     """The budget of all caches together."""
 
@@ -96,6 +101,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
         live,
         append,
         send,
+        key,
         cache_bytes,
     )
 
@@ -103,7 +109,8 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
 def build_services(core: Core) -> Services:
     """All services over a core."""
     part = core.cache_bytes // 32
-    users = _build_users(core, part)
+    rooms = _build_rooms(core, part)
+    users = _build_users(core, part, rooms)
     ignored = IgnoredUsers(core.db, core.names, part)
     rules = PushRules(core.db, core.committer, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
@@ -117,6 +124,7 @@ def build_services(core: Core) -> Services:
         names=core.names,
         committer=core.committer,
         send=core.send,
+        rooms=rooms,
         users=users,
         typing=typing,
         push_rules=rules,
@@ -147,7 +155,23 @@ def _build_sync(
     return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared), core.clock)
 
 
-def _build_users(core: Core, part: int) -> Users:
+def _build_rooms(core: Core, part: int) -> Rooms:
+    invitations = InvitePermissions(core.db, part)
+    _listen(core, invitations.heard)
+    return build_rooms(
+        db=core.db,
+        names=core.names,
+        live=core.live,
+        append=core.append,
+        send=core.send,
+        clock=core.clock,
+        settings=core.settings,
+        key=core.key,
+        ports=RoomPorts(MemberProfiles(core.db, core.names), invitations, NoRemoteRooms()),
+    )
+
+
+def _build_users(core: Core, part: int, rooms: Rooms) -> Users:
     async def announce(text: str) -> None:
         await core.bus.publish(SESSIONS, text)
 
@@ -158,7 +182,7 @@ def _build_users(core: Core, part: int) -> Users:
         clock=core.clock,
         settings=core.settings,
         session_cache_bytes=part,
-        ports=UserPorts(announce, NoDeviceLists(), NoRoomsYet(), NothingReserved()),
+        ports=UserPorts(announce, NoDeviceLists(), rooms.of_users, NothingReserved()),
     )
     core.bus.subscribe(SESSIONS, users.sessions.hear)
     return users
@@ -195,13 +219,3 @@ class NothingReserved:
         """Never."""
         del user_id
         return False
-
-
-class NoRoomsYet:
-    """PLACEHOLDER until the membership service is wired."""
-
-    async def leave_all_rooms(self, user_id: UserId) -> None:
-        """Nothing."""
-
-    async def join_first_rooms(self, user_id: UserId) -> None:
-        """Nothing."""

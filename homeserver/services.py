@@ -8,6 +8,7 @@ from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.typing import Typing
 from homeserver.sync.service import Sync
@@ -27,6 +28,7 @@ class Services:
     names: Names
     committer: Committer
     send: Send
+    rooms: Rooms
     users: Users
     typing: Typing
     push_rules: PushRules

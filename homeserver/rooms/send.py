@@ -165,10 +165,17 @@ class Send:
 
     async def get_sent(self, transaction: Transaction) -> EventId:
         """The event that a transaction made."""
+        event_id = await self.find_sent(transaction)
+        if event_id is None:
+            raise LookupError(f"transaction {transaction.txn_id} has made no event")
+        return event_id
+
+    async def find_sent(self, transaction: Transaction) -> EventId | None:
+        """The event that a transaction made, if it has made one."""
         event_id = await self._db.fetchval(
             SELECT_SENT, transaction.device_nid, transaction.path_digest
         )
-        return EventId(event_id)
+        return None if event_id is None else EventId(event_id)
 
     async def _find_unchanged(self, room: LiveRoom, new: NewEvent) -> EventId | None:
         """The current event at the place of a new one that says the same."""

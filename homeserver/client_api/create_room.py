@@ -1,0 +1,108 @@
+"""Creating rooms.
+
+Source: client-server API, "Creation".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from federation.protocol.endpoint import Access, Rate, endpoint
+from federation.protocol.errors import BadJson, Forbidden, InvalidParam
+from federation.protocol.identifiers import UserId, check_user_id
+from federation.protocol.room_versions import get_room_version
+from homeserver.http.call import Call
+from homeserver.http.request_body import (
+    optional_bool,
+    optional_object,
+    optional_object_list,
+    optional_str,
+    optional_str_list,
+    require_object,
+    require_str,
+)
+from homeserver.rooms.presets import RoomRequest, StateEvent, find_preset
+
+MAX_INVITES = 500
+MAX_INITIAL_STATE = 500
+VISIBILITIES = ("public", "private")
+
+
+@endpoint(
+    "POST",
+    "/_matrix/client/v3/createRoom",
+    Access.USER,
+    rate=Rate.ROOM_CREATION,
+    max_body_bytes=1_048_576,
+    suspended_allowed=False,
+)
+async def create_room(call: Call) -> Mapping[str, Any]:
+    """Create a room.
+
+    Errors: `RoomInUse`, `InvalidRoomState`, `UnsupportedRoomVersion`, `InviteBlocked`,
+    `Forbidden`.
+    """
+    version_id = optional_str(call.json, "room_version")
+    version = get_room_version(
+        call.services.settings.rooms.default_version if version_id is None else version_id
+    )
+    request = read_room_request(call.json)
+    room_id = await call.services.rooms.creation.create(
+        call.user_id, request, version, is_admin=call.is_admin
+    )
+    return {"room_id": room_id}
+
+
+def read_room_request(body: Mapping[str, Any]) -> RoomRequest:
+    """What the body of a request asks for. Raises `BadJson`, `InvalidParam`, `Forbidden`."""
+    visibility = optional_str(body, "visibility")
+    if visibility is not None and visibility not in VISIBILITIES:
+        raise InvalidParam("'visibility' must be public or private")
+    if optional_object_list(body, "invite_3pid"):
+        raise Forbidden("This server knows no identity server to invite by e-mail or telephone")
+    published = visibility == "public"
+    return RoomRequest(
+        preset=find_preset(optional_str(body, "preset"), published=published),
+        published=published,
+        alias_localpart=read_alias_localpart(body),
+        name=optional_str(body, "name"),
+        topic=optional_str(body, "topic"),
+        invite=read_invitees(body),
+        is_direct=optional_bool(body, "is_direct"),
+        creation_content=optional_object(body, "creation_content") or {},
+        initial_state=read_initial_state(body),
+        power_levels=optional_object(body, "power_level_content_override") or {},
+    )
+
+
+def read_alias_localpart(body: Mapping[str, Any]) -> str | None:
+    """The part of the wanted alias between sigil and colon. Raises `InvalidParam`."""
+    localpart = optional_str(body, "room_alias_name")
+    if localpart is not None and (not localpart or ":" in localpart):
+        raise InvalidParam("'room_alias_name' must be a local part, without sigil and server name")
+    return localpart
+
+
+def read_invitees(body: Mapping[str, Any]) -> list[UserId]:
+    """Whom to invite, each once. Raises `InvalidParam`."""
+    listed = dict.fromkeys(optional_str_list(body, "invite") or ())
+    if len(listed) > MAX_INVITES:
+        raise InvalidParam(f"At most {MAX_INVITES} users can be invited at once")
+    return [check_user_id(user_id) for user_id in listed]
+
+
+def read_initial_state(body: Mapping[str, Any]) -> list[StateEvent]:
+    """The state events that are asked for. Raises `BadJson`."""
+    listed = optional_object_list(body, "initial_state") or []
+    if len(listed) > MAX_INITIAL_STATE:
+        raise BadJson(f"'initial_state' may have at most {MAX_INITIAL_STATE} events")
+    return [
+        StateEvent(
+            require_str(event, "type"),
+            optional_str(event, "state_key") or "",
+            require_object(event, "content"),
+        )
+        for event in listed
+    ]
+
+
+ENDPOINTS = (create_room,)

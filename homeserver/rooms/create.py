@@ -1,0 +1,257 @@
+"""Creating rooms: all first events of a room enter it in one commit.
+
+From room version 12 on the room's ID is the hash of its create event. Two rooms that one user
+creates with the same parameters at the same millisecond would be one, so creation times of this
+process rise strictly, and when another process was just as fast, the next millisecond is tried.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from federation.protocol.auth_events import CREATE
+from federation.protocol.auth_rules.create import check_create
+from federation.protocol.build_event import build_event
+from federation.protocol.errors import (
+    AuthRuleFailed,
+    Forbidden,
+    InvalidRoomState,
+    MatrixError,
+    RoomInUse,
+)
+from federation.protocol.identifiers import (
+    RoomAlias,
+    RoomId,
+    ServerName,
+    UserId,
+    check_room_alias,
+    server_of,
+)
+from federation.protocol.pdu import Pdu
+from federation.protocol.room_versions import EventFormat, RoomVersion
+from federation.protocol.signatures import SigningKey
+from homeserver.clock import Clock
+from homeserver.config.settings import Rooms as RoomSettings
+from homeserver.rooms.append import Append
+from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.membership import Memberships
+from homeserver.rooms.ports import Invitations
+from homeserver.rooms.presets import RoomRequest, StateEvent, create_content, first_state
+from homeserver.rooms.send import NewEvent, Send
+from storage.add_events import AddRoom, RoomExists, take_room_nid
+from storage.aliases import AddAlias, AliasTaken, find_alias
+from storage.committer import Write
+from storage.database import Database
+from storage.names import Names, RoomName
+
+ATTEMPTS = 8
+OPAQUE_BYTES = 15
+"""Randomness in the IDs of rooms before version 12."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRoom:
+    """A room that is staged but not committed, and the writes of its first event."""
+
+    live: LiveRoom
+    created_ts: int
+    writes: Sequence[Write]
+
+    @property
+    def room_id(self) -> RoomId:
+        """Its ID."""
+        return self.live.room_id
+
+
+class RoomCreation:
+    """Creates rooms."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        live: LiveRooms,
+        append: Append,
+        send: Send,
+        memberships: Memberships,
+        invitations: Invitations,
+        settings: RoomSettings,
+        clock: Clock,
+        server_name: ServerName,
+        key: SigningKey,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._live = live
+        self._append = append
+        self._send = send
+        self._memberships = memberships
+        self._invitations = invitations
+        self._settings = settings
+        self._clock = clock
+        self._server_name = server_name
+        self._key = key
+        self._last_ts = 0
+
+    async def create(
+        self, creator: UserId, request: RoomRequest, version: RoomVersion, *, is_admin: bool
+    ) -> RoomId:
+        """Create a room with its first state; invite whom its creator wants in it.
+
+        Raises `Forbidden` (settings), `RoomInUse`, `InvalidParam`, `InvalidRoomState`,
+        `InviteBlocked`.
+        """
+        self._check_settings(request, is_admin=is_admin)
+        alias = await self._check_alias(request.alias_localpart)
+        local = [user for user in request.invite if server_of(user) == self._server_name]
+        remote = [user for user in request.invite if server_of(user) != self._server_name]
+        if remote and request.creation_content.get("m.federate") is False:
+            raise Forbidden("Users of other servers cannot be in a room that is not federated")
+        for user in local:
+            await self._invitations.check_invite(creator, await self._names.users.get_nid(user))
+        events = first_state(request, creator, version, alias)
+        events += [await self._invite(user, is_direct=request.is_direct) for user in local]
+        content = create_content(request, creator, version)
+        room_id = await self._commit(
+            creator, content, version, events, alias=alias, published=request.published
+        )
+        await self._invite_remote(creator, room_id, remote, is_direct=request.is_direct)
+        return room_id
+
+    @asynccontextmanager
+    async def stage(
+        self, creator: UserId, content: Any, version: RoomVersion, *, published: bool
+    ) -> AsyncIterator[NewRoom]:
+        """A new room with its create event and its creator in it, to be filled and committed.
+
+        If the block is left by an exception, the room has never been.
+        """
+        ts = self._last_ts = max(self._clock(), self._last_ts + 1)
+        pdu = self._create_event(creator, content, version, ts)
+        room_nid = await take_room_nid(self._db)
+        room = self._live.add(RoomName(room_nid, pdu.room_id, version.id))
+        creator_nid = await self._names.users.get_nid(creator)
+        try:
+            async with room.lock:
+                added = AddRoom(room_nid, pdu.room_id, version.id, creator_nid, ts, published)
+                writes = [added, *await self._append.stage(room, pdu, ())]
+                member = await self._memberships.own_content(creator, "join")
+                joined = StateEvent("m.room.member", creator, member)
+                writes += await self.stage_events(room, creator, [joined], ts)
+                yield NewRoom(room, ts, writes)
+        except BaseException:
+            self._live.drop(room)
+            raise
+
+    async def stage_events(
+        self, room: LiveRoom, sender: UserId, events: Iterable[StateEvent], ts: int
+    ) -> list[Write]:
+        """The writes of more first events. Raises `InvalidRoomState`, `TooLarge`, `BadJson`."""
+        writes: list[Write] = []
+        for event in events:
+            new = NewEvent(sender, event.type, event.content, event.state_key, origin_server_ts=ts)
+            try:
+                pdu, auth_nids = await self._send.make(room, new)
+            except AuthRuleFailed as error:
+                message = f"The room's rules do not allow its first {event.type}: {error.message}"
+                raise InvalidRoomState(message) from error
+            writes += await self._append.stage(room, pdu, auth_nids)
+        return writes
+
+    def _create_event(self, creator: UserId, content: Any, version: RoomVersion, ts: int) -> Pdu:
+        room_id = None
+        if not version.create_event_is_room_id:
+            room_id = RoomId(f"!{secrets.token_urlsafe(OPAQUE_BYTES)}:{self._server_name}")
+        old_format = version.event_format is EventFormat.V1
+        pdu = build_event(
+            room_version=version,
+            room_id=room_id,
+            sender=creator,
+            event_type=CREATE[0],
+            content=content,
+            depth=1,
+            origin_server_ts=ts,
+            prev_events=[],
+            auth_events=[],
+            server_name=self._server_name,
+            key=self._key,
+            state_key=CREATE[1],
+            opaque_id=secrets.token_urlsafe(OPAQUE_BYTES) if old_format else None,
+        )
+        try:
+            check_create(pdu)
+        except AuthRuleFailed as error:
+            raise InvalidRoomState(error.message) from error
+        return pdu
+
+    async def _commit(
+        self,
+        creator: UserId,
+        content: Any,
+        version: RoomVersion,
+        events: Sequence[StateEvent],
+        *,
+        alias: RoomAlias | None,
+        published: bool,
+    ) -> RoomId:
+        creator_nid = await self._names.users.get_nid(creator)
+        for _ in range(ATTEMPTS):
+            async with self.stage(creator, content, version, published=published) as new:
+                writes = list(new.writes)
+                if alias is not None:
+                    writes.append(AddAlias(alias, new.room_id, creator_nid))
+                writes += await self.stage_events(new.live, creator, events, new.created_ts)
+                done = self._append.submit(new.live, writes)
+            try:
+                await asyncio.shield(done)
+            except RoomExists:
+                continue
+            except AliasTaken as error:
+                raise RoomInUse(f"The room alias {alias} is taken") from error
+            return new.room_id
+        raise RoomExists
+
+    def _check_settings(self, request: RoomRequest, *, is_admin: bool) -> None:
+        if is_admin:
+            return
+        if self._settings.creation == "admins":
+            raise Forbidden("Only administrators may create rooms on this server")
+        if request.alias_localpart is not None and self._settings.alias_creation == "admins":
+            raise Forbidden("Only administrators may create room aliases on this server")
+        if request.published and self._settings.directory_publication != "everyone":
+            raise Forbidden("You may not publish rooms in this server's directory")
+
+    async def _check_alias(self, localpart: str | None) -> RoomAlias | None:
+        if localpart is None:
+            return None
+        alias = check_room_alias(f"#{localpart}:{self._server_name}")
+        if await find_alias(self._db, alias) is not None:
+            raise RoomInUse(f"The room alias {alias} is taken")
+        return alias
+
+    async def _invite(self, user: UserId, *, is_direct: bool) -> StateEvent:
+        content = await self._memberships.own_content(user, "invite")
+        return StateEvent("m.room.member", user, content | direct_flag(is_direct=is_direct))
+
+    async def _invite_remote(
+        self, creator: UserId, room_id: RoomId, users: Sequence[UserId], *, is_direct: bool
+    ) -> None:
+        """Invite users of other servers; raise what went wrong if nobody could be invited."""
+        failures: list[MatrixError] = []
+        for user in users:
+            try:
+                await self._memberships.invite(
+                    creator, room_id, user, direct_flag(is_direct=is_direct)
+                )
+            except MatrixError as error:
+                failures.append(error)
+        if failures and len(failures) == len(users):
+            raise failures[0]
+
+
+def direct_flag(*, is_direct: bool) -> dict[str, Any]:
+    """What an invite to a direct chat says of it."""
+    return {"is_direct": True} if is_direct else {}

@@ -1,0 +1,92 @@
+"""All services around rooms that users act in, put together."""
+
+from dataclasses import dataclass
+
+from federation.protocol.identifiers import ServerName
+from federation.protocol.signatures import SigningKey
+from homeserver.clock import Clock
+from homeserver.config.settings import Settings
+from homeserver.rooms.aliases import Aliases
+from homeserver.rooms.append import Append
+from homeserver.rooms.create import RoomCreation
+from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.membership import Memberships
+from homeserver.rooms.ports import Invitations, MemberProfiles, RemoteRooms
+from homeserver.rooms.restricted_join import RestrictedJoins
+from homeserver.rooms.send import Send
+from homeserver.rooms.user_events import UserEvents
+from homeserver.rooms.user_rooms import UserRooms
+from storage.database import Database
+from storage.names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPorts:
+    """What rooms need of other services."""
+
+    profiles: MemberProfiles
+    invitations: Invitations
+    remote: RemoteRooms
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What users do in rooms and with them."""
+
+    creation: RoomCreation
+    memberships: Memberships
+    restricted_joins: RestrictedJoins
+    aliases: Aliases
+    events: UserEvents
+    of_users: UserRooms
+
+
+def build_rooms(
+    *,
+    db: Database,
+    names: Names,
+    live: LiveRooms,
+    append: Append,
+    send: Send,
+    clock: Clock,
+    settings: Settings,
+    key: SigningKey,
+    ports: RoomPorts,
+) -> Rooms:
+    """Put the services together."""
+    server_name = ServerName(settings.server.name)
+    restricted_joins = RestrictedJoins(db, names, live, server_name)
+    memberships = Memberships(
+        db,
+        names,
+        live,
+        append,
+        send,
+        restricted_joins,
+        ports.profiles,
+        ports.invitations,
+        ports.remote,
+        server_name,
+    )
+    aliases = Aliases(db, names, live, send, ports.remote, settings.rooms, server_name)
+    creation = RoomCreation(
+        db,
+        names,
+        live,
+        append,
+        send,
+        memberships,
+        ports.invitations,
+        settings.rooms,
+        clock,
+        server_name,
+        key,
+    )
+    return Rooms(
+        creation=creation,
+        memberships=memberships,
+        restricted_joins=restricted_joins,
+        aliases=aliases,
+        events=UserEvents(db, names, live, send, memberships, aliases, server_name),
+        of_users=UserRooms(db, names, memberships, aliases, settings.registration.auto_join_rooms),
+    )
