@@ -190,14 +190,13 @@ async def mark_left(db: Database, user_nid: int) -> None:
 
 DELETE_PERSONAL_DATA = """
     WITH fields AS (DELETE FROM profile_fields WHERE user_nid = $1),
-         data AS (DELETE FROM account_data WHERE user_nid = $1),
          saved_filters AS (DELETE FROM filters WHERE user_nid = $1)
-    DELETE FROM push_rules WHERE user_nid = $1
+    DELETE FROM account_data WHERE user_nid = $1
 """
 
 
 async def erase_personal_data(db: Database, user_nid: int) -> None:
-    """Delete what an account kept besides events: profile, account data, filters, push rules."""
+    """Delete what an account kept besides events: profile, account data, filters."""
     await db.execute(DELETE_PERSONAL_DATA, user_nid)
 
 
@@ -216,17 +215,6 @@ async def add_accepted_terms(
     await db.execute(
         INSERT_TERMS, user_nid, list(versions.keys()), list(versions.values()), accepted_ts
     )
-
-
-DELETE_PUSHERS_OF_OTHERS = """
-    DELETE FROM pushers
-     WHERE user_nid = $1 AND device_nid IS DISTINCT FROM $2
-"""
-
-
-async def delete_pushers_of_other_devices(db: Database, user_nid: int, device_nid: int) -> None:
-    """Delete a user's pushers but those of one device (0 for none)."""
-    await db.execute(DELETE_PUSHERS_OF_OTHERS, user_nid, device_nid)
 
 
 COUNT_ACCOUNTS = """

@@ -62,6 +62,17 @@ async def delete_pushers(db: Database, user_nid: int) -> None:
     await db.execute(DELETE_PUSHERS, user_nid)
 
 
+DELETE_OF_OTHER_DEVICES = """
+    DELETE FROM pushers
+     WHERE user_nid = $1 AND device_nid IS DISTINCT FROM $2
+"""
+
+
+async def delete_pushers_of_other_devices(db: Database, user_nid: int, device_nid: int) -> None:
+    """Remove all pushers of a user but those of one device (0 for none)."""
+    await db.execute(DELETE_OF_OTHER_DEVICES, user_nid, device_nid)
+
+
 SELECT_PUSHERS = """
     SELECT user_nid, device_nid, app_id, pushkey, json, created_ts
       FROM pushers

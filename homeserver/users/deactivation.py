@@ -8,13 +8,13 @@ from homeserver.users.accounts import Accounts
 from homeserver.users.devices import Devices
 from homeserver.users.ports import UserRooms
 from storage.accounts import (
-    delete_pushers_of_other_devices,
     erase_personal_data,
     leaving_users,
     mark_deactivated,
     mark_left,
 )
 from storage.database import Pool
+from storage.pushers import delete_pushers
 from storage.short_lived_tokens import delete_short_lived_tokens_of_user
 
 
@@ -39,7 +39,7 @@ class Deactivation:
         async with self._db.transaction() as db:
             await mark_deactivated(db, account.user_nid, erase=erase)
             await delete_short_lived_tokens_of_user(db, account.user_nid)
-            await delete_pushers_of_other_devices(db, account.user_nid, 0)
+            await delete_pushers(db, account.user_nid)
             if erase:
                 await erase_personal_data(db, account.user_nid)
         await self._leave(account.user_nid, user_id)

@@ -11,10 +11,10 @@ from homeserver.users.ports import DeviceLists
 from homeserver.users.requester import Requester
 from homeserver.users.sessions import Sessions
 from homeserver.users.token_issuer import MAX_DISPLAY_NAME
-from storage.accounts import delete_pushers_of_other_devices
 from storage.committer import Committer
 from storage.database import Pool
 from storage.devices import Device, RemoveDevices, RenameDevice, devices_of, find_device
+from storage.pushers import delete_pushers_of_other_devices
 from storage.tokens import delete_access_token, delete_access_tokens_of_user
 
 
