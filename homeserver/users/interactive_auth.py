@@ -16,7 +16,13 @@ from typing import Any, ClassVar
 
 import orjson
 
-from federation.protocol.errors import BadJson, Forbidden, MatrixError, MissingParam
+from federation.protocol.errors import (
+    BadJson,
+    Forbidden,
+    MatrixError,
+    MissingParam,
+    NotFound,
+)
 from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
 from homeserver.users.login import Login
@@ -163,6 +169,24 @@ class InteractiveAuth:
         if session is not None and not await take_auth_session(self._db, session.session_id):
             raise await self._ask(request, offer, {}, failure=unknown_session())
         return completed
+
+    async def complete_outside(
+        self, session_id: str, offer: Offer, auth: Mapping[str, Any]
+    ) -> None:
+        """Do a stage of a session on a web page instead of in the client.
+
+        Raises `NotFound` for an unknown session, `StageFailed`, and whatever the check raises.
+        """
+        session = await find_auth_session(self._db, session_id, self._clock() - self._lifetime_ms)
+        if session is None:
+            raise NotFound("The authentication session is unknown or has expired")
+        completed = dict(session.completed)
+        if auth["type"] in completed:
+            return
+        failure = await self._attempt(offer, auth, completed)
+        if failure is not None:
+            raise failure
+        await set_completed_stages(self._db, session_id, completed)
 
     async def _attempt(
         self, offer: Offer, auth: Mapping[str, Any], completed: dict[str, str]
