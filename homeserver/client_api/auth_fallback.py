@@ -23,7 +23,7 @@ FORM = """<form method="post">
 <button>Continue</button>
 </form>"""
 
-TOKEN_INPUT = """<label>Registration token
+CODE_INPUT = """<label>Registration token
 <input name="token" autocomplete="off" autocapitalize="none" required>
 </label>"""
 
@@ -65,7 +65,7 @@ def build_form(call: Call, session: str) -> str:
     """The form of the stage. Raises `NotFound` for a stage that has none."""
     stage = call.path["auth_type"]
     if stage == TOKEN:
-        fields = TOKEN_INPUT
+        fields = CODE_INPUT
     elif stage == TERMS:
         documents = call.services.settings.registration.terms
         fields = "<p>Please read and accept:</p>\n" + "\n".join(map(build_checkbox, documents))
