@@ -3,8 +3,6 @@
 Source: client-server API, "Syncing".
 """
 
-from collections import OrderedDict
-
 import orjson
 
 from federation.protocol.endpoint import Access, endpoint
@@ -15,38 +13,36 @@ from homeserver.rooms.viewer import Viewer
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.token import parse_sync_token
 
+PRESENCES = ("online", "offline", "unavailable")
+
 
 @endpoint("GET", "/_matrix/client/v3/sync", Access.GUEST, long_poll=True)
 async def sync(call: Call) -> bytes:
     """Tell what happened since a token, or everything; wait for something to happen.
 
-    Errors: `InvalidParam` for a broken token or filter.
+    Errors: `InvalidParam` for a broken token or filter, `NotFound` for an unknown filter.
     """
     since = call.query_optional_str("since")
-    wanted = await read_filter(call, call.query_optional_str("filter"))
-    set_presence = call.query_choice("set_presence", ("online", "offline", "unavailable"), "online")
-    del set_presence
     request = SyncRequest(
         Viewer(call.user_id, call.user_nid, call.device_nid),
         parse_sync_token(since) if since is not None else None,
         call.query_int("timeout", 0, minimum=0),
-        wanted,
+        await read_filter(call, call.query_optional_str("filter")),
         call.query_bool("full_state", default=False),
         call.query_bool("use_state_after", default=False),
     )
-    return await call.services.sync.sync(request)
-
-
-MAX_PARSED = 500
-parsed_filters: OrderedDict[str, SyncFilter] = OrderedDict()
+    set_presence = call.query_choice("set_presence", PRESENCES, "online")
+    presence = call.services.personal.presence
+    async with presence.syncing(call.user_id, call.user_nid, call.device_nid, set_presence):
+        return await call.services.sync.sync(request)
 
 
 async def read_filter(call: Call, text: str | None) -> SyncFilter:
-    """The filter of the query: an ID or JSON."""
+    """The filter of the query: the ID of one that was uploaded, or JSON."""
     if text is None:
         return NO_FILTER
     if not text.startswith("{"):
-        raise InvalidParam("no stored filters yet")
+        return await call.services.personal.filters.parsed(call.user_nid, text)
     try:
         return parse_sync_filter(orjson.loads(text))
     except orjson.JSONDecodeError as error:

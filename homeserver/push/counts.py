@@ -16,12 +16,12 @@ from federation.protocol.push_conditions import RoomContext
 from federation.protocol.push_evaluation import Evaluator, evaluate
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
-from homeserver.sync.stream import Stream
 from storage.cache import Cache
 from storage.changes import Change, EventAdded, ReceiptMoved, StoredEvent
 from storage.database import Database
 from storage.events import COLUMNS, event_of_row, get_events
 from storage.receipts import ReadUpTo, read_up_to
+from storage.stream import Stream
 
 MAIN = "main"
 MOST_EXAMINED = 1_000

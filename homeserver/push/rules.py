@@ -60,6 +60,10 @@ class PushRules:
             user_id, await find_account_data(self._db, user_nid, GLOBAL, PUSH_RULES)
         )
 
+    async def content(self, user_nid: int, user_id: str) -> bytes:
+        """The content of the user's event `m.push_rules`."""
+        return self.show(user_id, await find_account_data(self._db, user_nid, GLOBAL, PUSH_RULES))
+
     async def evaluator(self, user_nid: int, user_id: str) -> Evaluator:
         """The user's rules, ready to be evaluated."""
         return Evaluator(user_id, await self._programs.get(user_nid))

@@ -30,7 +30,6 @@ from homeserver.sync.room_states import (
     select_state,
     snapshots_at,
 )
-from homeserver.sync.stream import Stream
 from homeserver.sync.stripped import read_stripped_states
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines
@@ -43,6 +42,7 @@ from storage.names import Names
 from storage.presence import presence_after
 from storage.receipts import receipts_after
 from storage.room_state import REMOVED, find_changes, get_states
+from storage.stream import Stream
 
 
 @dataclass(slots=True)
@@ -124,12 +124,9 @@ class CatchUp:
     async def _classify(
         self, follower: Follower, request: SyncRequest, since: int, upto: int
     ) -> Sections:
-        if since == BEGINNING or request.full_state:
+        if since == BEGINNING:
             include_left = request.wanted.room.include_leave
-            left_since = since if since != BEGINNING else upto
-            return await classify_all(
-                self._db, follower, left_since, upto, include_left=include_left
-            )
+            return await classify_all(self._db, follower, upto, include_left=include_left)
         return await classify_changed(self._db, self._names, follower, since, upto)
 
     async def _select_rooms(self, request: SyncRequest, sections: Sections) -> dict[int, RoomId]:

@@ -45,13 +45,14 @@ class Sections:
 
 
 async def classify_all(
-    db: Database, follower: Follower, since: int, upto: int, *, include_left: bool
+    db: Database, follower: Follower, upto: int, *, include_left: bool
 ) -> Sections:
-    """The sections of an initial sync, or of one with full state since a token."""
+    """The sections of an initial sync."""
     sections = Sections()
     for room_nid, own in follower.rooms.items():
         if own.position <= upto:
-            _put(sections, room_nid, own, with_left=include_left or own.position > since)
+            _put(sections, room_nid, own, with_left=include_left)
+    await _drop_forgotten(db, follower, sections)
     sections.new = {*sections.joined, *sections.left}
     sections.outside = await _outside(db, sections.left)
     return sections
@@ -72,11 +73,26 @@ async def classify_changed(
         elif own.membership is Membership.JOIN:
             sections.joined[room_nid] = own
     if moved:
+        await _drop_forgotten(db, follower, sections)
         before = await memberships_at(db, names, follower, moved, since)
         unknown = {nid for nid in moved if before.get(nid) != "join"}
         sections.new = unknown & {*sections.joined, *sections.left}
         sections.outside = await _outside(db, sections.left)
     return sections
+
+
+SELECT_FORGOTTEN = """
+    SELECT room_nid
+      FROM memberships
+     WHERE user_nid = $1 AND room_nid = ANY($2::integer[]) AND forgotten
+"""
+
+
+async def _drop_forgotten(db: Database, follower: Follower, sections: Sections) -> None:
+    """Leave out the left rooms that the user has forgotten."""
+    if sections.left:
+        for row in await db.fetch(SELECT_FORGOTTEN, follower.user_nid, list(sections.left)):
+            del sections.left[row[0]]
 
 
 async def _outside(db: Database, left: Mapping[int, RoomMembership]) -> set[int]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import UserId
-from homeserver.sync.stream import Stream
 from storage.changes import (
     AccountDataSet,
     Change,
@@ -22,9 +21,10 @@ from storage.changes import (
     ReceiptMoved,
 )
 from storage.database import Database
+from storage.stream import Stream
 
 SELECT_ROOMS = """
-    SELECT room_nid, membership, stream_position, event_nid, sender_nid, forgotten
+    SELECT room_nid, membership, stream_position, event_nid, sender_nid
       FROM memberships
      WHERE user_nid = $1
 """
@@ -44,7 +44,7 @@ class RoomMembership:
 
 
 class Follower:
-    """A user of ours; `rooms` are all rooms with a membership that is not forgotten.
+    """A user of ours; `rooms` are all rooms in which the user has a membership.
 
     `changed` is the last position at which something happened that concerns the user.
     """
@@ -127,10 +127,6 @@ class Followers:
         """The followers that are joined to a room."""
         return self._by_room.get(room_nid, ())
 
-    def find(self, user_nid: int) -> Follower | None:
-        """The follower of a user, if there is one."""
-        return self._by_user.get(user_nid)
-
     async def heard(self, changes: Sequence[Change], own: bool) -> None:
         """Note what happened and wake whom it concerns; a listener of the stream."""
         del own
@@ -147,19 +143,6 @@ class Followers:
         """Somebody began or stopped typing; wake the room."""
         for follower in self.in_room(room_nid):
             follower.typing_changed = serial
-            follower.wake()
-
-    def forget_room(self, user_nid: int, room_nid: int) -> None:
-        """The user has forgotten a room."""
-        follower = self._by_user.get(user_nid)
-        if follower is not None:
-            follower.rooms.pop(room_nid, None)
-
-    def drop(self, user_nid: int) -> None:
-        """Load the user's rooms anew at the next sync."""
-        follower = self._by_user.pop(user_nid, None)
-        if follower is not None:
-            self._unlist(follower)
             follower.wake()
 
     def _concerned(self, change: Change) -> Iterable[Follower]:
@@ -219,10 +202,9 @@ class Followers:
             if self._stream.position == position:
                 break
         follower = Follower(user_nid, user_id, position)
-        for room_nid, membership, at, event_nid, sender_nid, forgotten in rows:
-            if not forgotten:
-                own = RoomMembership(Membership(membership), at, event_nid, sender_nid)
-                self._set_membership(follower, room_nid, own)
+        for room_nid, membership, at, event_nid, sender_nid in rows:
+            own = RoomMembership(Membership(membership), at, event_nid, sender_nid)
+            self._set_membership(follower, room_nid, own)
         self._by_user[user_nid] = follower
         self._make_room()
         return follower

@@ -26,7 +26,6 @@ from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
 from homeserver.sync.room_states import StateWanted, read_members
-from homeserver.sync.stream import Stream
 from homeserver.sync.summaries import find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
@@ -35,6 +34,7 @@ from storage.changes import EventAdded, ReceiptMoved
 from storage.database import Database
 from storage.names import Names
 from storage.presence import presence_after
+from storage.stream import Stream
 
 RENDERED_BYTES = 4_000_000
 JOINED = b',"unsigned":{"membership":"join"}}'

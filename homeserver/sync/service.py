@@ -14,8 +14,8 @@ from homeserver.sync.followers import Follower, Followers
 from homeserver.sync.live import LiveSync
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import SyncBody, render
-from homeserver.sync.stream import Stream
 from homeserver.sync.token import SyncToken
+from storage.stream import Stream
 
 MAX_TIMEOUT_MS = 180_000
 

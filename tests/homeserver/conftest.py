@@ -112,7 +112,8 @@ class Client:
         (await self.post(f"v3/rooms/{quote(room_id)}/invite", {"user_id": user_id})).ok()
 
     async def sync(self, since: str | None = None, timeout_ms: int = 0, **query: Any) -> Any:
-        """One sync."""
+        """One sync, which leaves the user's presence alone unless told otherwise."""
+        query.setdefault("set_presence", "offline")
         if since is not None:
             query["since"] = since
         return (await self.get("v3/sync", timeout=timeout_ms, **query)).ok()
