@@ -4,21 +4,22 @@ A user is as present as the most present of the devices that sync or that have s
 lately. The time of the last activity moves in memory with each action; others are told only when
 something else changes: that the user comes, falls silent, falls idle, acts again, or goes.
 
-Each process answers for the users whose devices talk to it. A user with devices at two processes
-is shown as the one says that spoke last.
+Each process answers for the users whose devices talk to it. When it starts it also answers for
+those whom a former process may have left present; if another process knows better, that one says
+so again. A user with devices at two processes is shown as the one says that spoke last.
 Source: client-server API, "Presence"; `set_presence` of /sync.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from federation.protocol.errors import Forbidden, InvalidParam
 from homeserver.clock import Clock
-from storage.changes import PresenceSet
+from storage.changes import Change, PresenceSet
 from storage.committer import Committer
 from storage.database import Database
 from storage.memberships import shares_room
@@ -157,10 +158,7 @@ class Presence:
         return render_presence(await self._current(user_nid, user_id), self._clock())
 
     async def adopt(self) -> None:
-        """Answer for the users whom a former process has left present.
-
-        For the only process over a database, when it starts: those who do not sync are gone soon.
-        """
+        """Answer for the users whom a former process has left present: gone soon if none syncs."""
         for row in await users_present(self._db):
             if row.user_nid not in self._present:
                 user = Present(row.user_id, row.status_msg, row.last_active_ts)
@@ -169,8 +167,18 @@ class Presence:
                 user.devices[FORMER_DEVICE] = DevicePresence(row.presence, 0, self._clock())
                 self._present[row.user_nid] = user
 
+    def heard_elsewhere(self, changes: Sequence[Change]) -> None:
+        """Take note of what another process committed: it may take ours for gone."""
+        for change in changes:
+            if isinstance(change, PresenceSet) and change.presence == OFFLINE:
+                user = self._present.get(change.user_nid)
+                if user is not None:
+                    user.told = None
+
     async def run(self) -> None:
         """Notice who falls silent or goes, until cancelled."""
+        if self._enabled:
+            await self.adopt()
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             self.check()

@@ -1,0 +1,63 @@
+"""Profiles.
+
+Source: client-server API, "Profiles"; "Guest Access" for what guests may change.
+"""
+
+from typing import Any
+
+from federation.protocol.endpoint import Access, Rate, endpoint
+from federation.protocol.errors import GuestAccessForbidden, MissingParam
+from homeserver.client_api.own_user import check_own_user
+from homeserver.http.call import Call
+from storage.profiles import DISPLAYNAME
+
+FIELD = "/_matrix/client/v3/profile/{userId}/{keyName}"
+
+
+@endpoint("GET", "/_matrix/client/v3/profile/{userId}", Access.PUBLIC)
+async def get_user_profile(call: Call) -> dict[str, Any]:
+    """Show a whole profile. Errors: `NotFound`."""
+    return await call.services.personal.profiles.profile(call.path["userId"])
+
+
+@endpoint("GET", FIELD, Access.PUBLIC)
+async def get_profile_field(call: Call) -> dict[str, Any]:
+    """Show one field of a profile. Errors: `NotFound`."""
+    field = call.path["keyName"]
+    return {field: await call.services.personal.profiles.field(call.path["userId"], field)}
+
+
+@endpoint("PUT", FIELD, Access.GUEST, rate=Rate.REQUEST, suspended_allowed=False)
+async def set_profile_field(call: Call) -> dict[str, Any]:
+    """Set a field of one's own profile.
+
+    Errors: `Forbidden`, `MissingParam`, `InvalidParam`, `BadJson`, `KeyTooLarge`,
+    `ProfileTooLarge`.
+    """
+    field = check_may_change(call)
+    if field not in call.json:
+        raise MissingParam(f"Missing parameter '{field}'")
+    await call.services.personal.profiles.set_field(
+        call.user_id, call.user_nid, field, call.json[field]
+    )
+    return {}
+
+
+@endpoint("DELETE", FIELD, Access.GUEST, rate=Rate.REQUEST, suspended_allowed=False)
+async def delete_profile_field(call: Call) -> dict[str, Any]:
+    """Remove a field of one's own profile. Errors: `Forbidden`, `InvalidParam`, `KeyTooLarge`."""
+    field = check_may_change(call)
+    await call.services.personal.profiles.delete_field(call.user_id, call.user_nid, field)
+    return {}
+
+
+def check_may_change(call: Call) -> str:
+    """The path's field. Raises `Forbidden` or `GuestAccessForbidden` for other users' fields."""
+    check_own_user(call)
+    field = call.path["keyName"]
+    if call.is_guest and field != DISPLAYNAME:
+        raise GuestAccessForbidden("Guests may change their display name only")
+    return field
+
+
+ENDPOINTS = (get_user_profile, get_profile_field, set_profile_field, delete_profile_field)
