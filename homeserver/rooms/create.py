@@ -7,7 +7,7 @@ process rise strictly, and when another process was just as fast, the next milli
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -121,16 +121,29 @@ class RoomCreation:
         await self._invite_remote(creator, room_id, remote, is_direct=request.is_direct)
         return room_id
 
+    def new_room_id(self, version: RoomVersion) -> RoomId | None:
+        """An ID for a room, or None where the ID comes from the create event."""
+        if version.create_event_is_room_id:
+            return None
+        return RoomId(f"!{secrets.token_urlsafe(OPAQUE_BYTES)}:{self._server_name}")
+
     @asynccontextmanager
     async def stage(
-        self, creator: UserId, content: Any, version: RoomVersion, *, published: bool
+        self,
+        creator: UserId,
+        content: Mapping[str, Any],
+        version: RoomVersion,
+        *,
+        published: bool,
+        room_id: RoomId | None,
     ) -> AsyncIterator[NewRoom]:
         """A new room with its create event and its creator in it, to be filled and committed.
 
-        If the block is left by an exception, the room has never been.
+        `room_id` comes from `new_room_id`. If the block is left by an exception, the room has
+        never been.
         """
         ts = self._last_ts = max(self._clock(), self._last_ts + 1)
-        pdu = self._create_event(creator, content, version, ts)
+        pdu = self._create_event(creator, content, version, room_id, ts)
         room_nid = await take_room_nid(self._db)
         room = self._live.add(RoomName(room_nid, pdu.room_id, version.id))
         creator_nid = await self._names.users.get_nid(creator)
@@ -161,10 +174,14 @@ class RoomCreation:
             writes += await self._append.stage(room, pdu, auth_nids)
         return writes
 
-    def _create_event(self, creator: UserId, content: Any, version: RoomVersion, ts: int) -> Pdu:
-        room_id = None
-        if not version.create_event_is_room_id:
-            room_id = RoomId(f"!{secrets.token_urlsafe(OPAQUE_BYTES)}:{self._server_name}")
+    def _create_event(
+        self,
+        creator: UserId,
+        content: Mapping[str, Any],
+        version: RoomVersion,
+        room_id: RoomId | None,
+        ts: int,
+    ) -> Pdu:
         old_format = version.event_format is EventFormat.V1
         pdu = build_event(
             room_version=version,
@@ -190,7 +207,7 @@ class RoomCreation:
     async def _commit(
         self,
         creator: UserId,
-        content: Any,
+        content: Mapping[str, Any],
         version: RoomVersion,
         events: Sequence[StateEvent],
         *,
@@ -199,7 +216,10 @@ class RoomCreation:
     ) -> RoomId:
         creator_nid = await self._names.users.get_nid(creator)
         for _ in range(ATTEMPTS):
-            async with self.stage(creator, content, version, published=published) as new:
+            room_id = self.new_room_id(version)
+            async with self.stage(
+                creator, content, version, published=published, room_id=room_id
+            ) as new:
                 writes = list(new.writes)
                 if alias is not None:
                     writes.append(AddAlias(alias, new.room_id, creator_nid))

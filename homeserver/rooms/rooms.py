@@ -9,11 +9,14 @@ from homeserver.config.settings import Settings
 from homeserver.rooms.aliases import Aliases
 from homeserver.rooms.append import Append
 from homeserver.rooms.create import RoomCreation
+from homeserver.rooms.directory import Directory
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.membership import Memberships
 from homeserver.rooms.ports import Invitations, MemberProfiles, RemoteRooms
+from homeserver.rooms.readable_state import ReadableState
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import Send
+from homeserver.rooms.upgrade import Upgrades
 from homeserver.rooms.user_events import UserEvents
 from homeserver.rooms.user_rooms import UserRooms
 from storage.database import Database
@@ -37,7 +40,10 @@ class Rooms:
     memberships: Memberships
     restricted_joins: RestrictedJoins
     aliases: Aliases
+    directory: Directory
+    upgrades: Upgrades
     events: UserEvents
+    state: ReadableState
     of_users: UserRooms
 
 
@@ -87,6 +93,9 @@ def build_rooms(
         memberships=memberships,
         restricted_joins=restricted_joins,
         aliases=aliases,
+        directory=Directory(db, names, live, ports.remote, settings.rooms, clock, server_name),
+        upgrades=Upgrades(db, live, append, send, creation, settings.rooms),
+        state=ReadableState(db, names),
         events=UserEvents(db, names, live, send, memberships, aliases, server_name),
         of_users=UserRooms(db, names, memberships, aliases, settings.registration.auto_join_rooms),
     )
