@@ -116,7 +116,8 @@ async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> N
 
 async def _listen(settings: Settings, services: Services, stack: AsyncExitStack) -> HttpServer:
     http = http_settings(settings.limits)
-    authenticator = Authenticator(services.users.sessions, None, services.clock)
+    users = services.users
+    authenticator = Authenticator(users.sessions, None, services.clock, users.last_seen)
     dispatcher = Dispatcher(ENDPOINTS, services, authenticator, http)
     server = HttpServer(dispatcher, http)
     await server.start(listen_addresses(settings.listen))

@@ -12,6 +12,7 @@ from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.push.counts import UnreadCounts
+from homeserver.push.notifications import Notifications
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.rooms.append import Append
@@ -19,6 +20,7 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.ports import NoRemoteRooms
+from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
 from homeserver.rooms.send import Send
@@ -29,8 +31,8 @@ from homeserver.sync.followers import Followers
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.live import LiveSync
 from homeserver.sync.service import Sync
-from homeserver.sync.stream import Stream
 from homeserver.users.invite_permission import InvitePermissions
+from homeserver.users.personal import Personal, build_personal
 from homeserver.users.profiles import MemberProfiles
 from homeserver.users.users import UserPorts, Users, build_users
 from storage import bus as bus_module
@@ -40,6 +42,7 @@ from storage.committer import CHANNEL, Committer, Write
 from storage.database import Pool
 from storage.names import Names
 from storage.nids import Nids
+from storage.stream import Stream
 
 SESSIONS = "sessions"
 
@@ -75,7 +78,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
         CHANNEL: stream.notified,
         bus_module.CHANNEL: bus.hear,
     }
-    committer = Committer(dsn, stream.published, heard)
+    committer = Committer(dsn, stream.published, heard, bus.lost)
     nids = Nids(db)
     live = LiveRooms(db, names, cache_bytes // 4)
     append = Append(db, names, nids, live, committer, server_name)
@@ -114,6 +117,7 @@ def build_services(core: Core) -> Services:
     ignored = IgnoredUsers(core.db, core.names, part)
     rules = PushRules(core.db, core.committer, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
+    contexts = RoomContexts(core.db, core.names, part)
     typing = Typing(core.clock())
     _listen(core, ignored.heard)
     _listen(core, rules.heard)
@@ -126,10 +130,13 @@ def build_services(core: Core) -> Services:
         send=core.send,
         rooms=rooms,
         users=users,
+        personal=_build_personal(core, part, rooms),
+        receipts=Receipts(core.db, core.names, core.committer, core.clock),
         typing=typing,
         push_rules=rules,
         clients=clients,
-        sync=_build_sync(core, part, clients, rules, typing, ignored),
+        sync=_build_sync(core, part, clients, rules, contexts, typing, ignored),
+        notifications=Notifications(core.db, core.names, rules, contexts, clients),
     )
 
 
@@ -138,10 +145,10 @@ def _build_sync(
     part: int,
     clients: ClientEvents,
     rules: PushRules,
+    contexts: RoomContexts,
     typing: Typing,
     ignored: IgnoredUsers,
 ) -> Sync:
-    contexts = RoomContexts(core.db, core.names, part)
     counts = UnreadCounts(core.db, core.stream, rules, contexts, part)
     followers = Followers(core.db, core.stream)
     lazy = LazyMembers(part)
@@ -171,6 +178,25 @@ def _build_rooms(core: Core, part: int) -> Rooms:
     )
 
 
+def _build_personal(core: Core, part: int, rooms: Rooms) -> Personal:
+    personal = build_personal(
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        clock=core.clock,
+        settings=core.settings,
+        member_events=rooms.of_users,
+        cache_bytes=part,
+    )
+
+    async def hear_presence(changes: Sequence[Change], own: bool) -> None:
+        if not own:
+            personal.presence.heard_elsewhere(changes)
+
+    core.stream.listen(hear_presence)
+    return personal
+
+
 def _build_users(core: Core, part: int, rooms: Rooms) -> Users:
     async def announce(text: str) -> None:
         await core.bus.publish(SESSIONS, text)
@@ -185,6 +211,7 @@ def _build_users(core: Core, part: int, rooms: Rooms) -> Users:
         ports=UserPorts(announce, NoDeviceLists(), rooms.of_users, NothingReserved()),
     )
     core.bus.subscribe(SESSIONS, users.sessions.hear)
+    core.bus.on_missed(users.sessions.forget_all)
     return users
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.typing import Typing
 from homeserver.sync.service import Sync
+from homeserver.users.personal import Personal
 from homeserver.users.users import Users
 from storage.committer import Committer
 from storage.database import Pool
@@ -30,11 +33,14 @@ class Services:
     send: Send
     rooms: Rooms
     users: Users
+    personal: Personal
+    receipts: Receipts
     typing: Typing
     push_rules: PushRules
     clients: ClientEvents
     sync: Sync
+    notifications: Notifications
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests for as long as the server does."""
-        return [self.users.last_seen.run()]
+        return [self.users.last_seen.run(), self.personal.presence.run()]

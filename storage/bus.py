@@ -21,10 +21,20 @@ class Bus:
         self._db = db
         self._own_id = secrets.token_hex(8)
         self._handlers: dict[str, Handler] = {}
+        self._missed: list[Callable[[], None]] = []
 
     def subscribe(self, topic: str, handler: Handler) -> None:
         """Have `handler` called with the messages that other processes send on a topic."""
         self._handlers[topic] = handler
+
+    def on_missed(self, handler: Callable[[], None]) -> None:
+        """Have `handler` called when messages may have been missed."""
+        self._missed.append(handler)
+
+    def lost(self) -> None:
+        """Messages may have been missed."""
+        for handler in self._missed:
+            handler()
 
     async def publish(self, topic: str, message: str) -> None:
         """Tell the other processes; a message has at most 7,900 bytes."""

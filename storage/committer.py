@@ -33,6 +33,7 @@ TAKE_POSITIONS = """
  RETURNING position, cardinality(peers)
 """
 
+RECONNECT_PAUSE_S = 0.2
 CHANNEL = "hearth_stream"
 PEER_LOCK = 0x68656172
 """The first key of the advisory locks by which processes show that they are alive."""
@@ -45,6 +46,7 @@ JOIN_PEERS = """
             WHERE locktype = 'advisory' AND granted AND classid::integer = $1
               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND (objid::integer = ANY(peers) OR objid::integer = $2))
+ RETURNING position
 """
 
 LEAVE_PEERS = "UPDATE stream SET peers = array_remove(peers, $1)"
@@ -90,7 +92,8 @@ class Committer:
     `published(before, after, changes)` is called after each commit, before any caller hears of
     it, with the positions that the stream stood at before and after. `heard` are the channels on
     which other processes are listened to, with what takes their notifications; on `CHANNEL` come
-    the positions to which they moved the stream.
+    the positions to which they moved the stream. `lost` is called when the connection is lost, and
+    with it what others said meanwhile but for the position of the stream.
     """
 
     def __init__(
@@ -98,10 +101,12 @@ class Committer:
         dsn: str,
         published: Callable[[int, int, Sequence[Change]], Awaitable[None]],
         heard: Mapping[str, Callable[[str], None]],
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._dsn = dsn
         self._published = published
         self._heard = heard
+        self._lost = lost
         self._number = secrets.randbelow(2**31)
         self._queue: deque[_Submission] = deque()
         self._gathered = asyncio.Event()
@@ -130,6 +135,7 @@ class Committer:
         while not (self._closing and not self._queue):
             await self._gathered.wait()
             self._gathered.clear()
+            await self._listen_again()
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
                 await self._commit_batch(batch)
@@ -188,16 +194,32 @@ class Committer:
             for channel in self._heard:
                 await connection.add_listener(channel, self._hear)
             await connection.execute("SELECT pg_advisory_lock($1, $2)", PEER_LOCK, self._number)
-            await connection.execute(JOIN_PEERS, PEER_LOCK, self._number)
+            position = await connection.fetchval(JOIN_PEERS, PEER_LOCK, self._number)
+            connection.add_termination_listener(self._notice_loss)
             self._connection = connection
+            if CHANNEL in self._heard:
+                self._heard[CHANNEL](str(position))
         return self._connection
+
+    async def _listen_again(self) -> None:
+        """Connect anew after a loss, although there may be nothing to write, so as to hear."""
+        if self._connection is not None and self._connection.is_closed() and not self._queue:
+            try:
+                await self._connected()
+            except LOST_CONNECTION:
+                await asyncio.sleep(RECONNECT_PAUSE_S)
+                self._gathered.set()
+
+    def _notice_loss(self, _connection: Any) -> None:
+        self._lost()
+        self._gathered.set()
 
     async def open(self) -> None:
         """Connect and be known to other processes, so that they tell of what they write."""
         await self._connected()
 
     async def _leave(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and not self._connection.is_closed():
             await self._connection.execute(LEAVE_PEERS, self._number)
             await self._connection.close()
 
@@ -207,7 +229,6 @@ class Committer:
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
-            self._connection = None
 
 
 def _place(writes: Sequence[Write], before: int) -> list[tuple[Write, int]]:

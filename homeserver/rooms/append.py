@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from federation.protocol.canonical_json import decode, encode_for
+from federation.protocol.canonical_json import encode_for
+from federation.protocol.event_rendering import decode_event
 from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact
 from federation.protocol.room_versions import EventFormat
@@ -114,7 +115,7 @@ class Append:
             Standing.ACCEPTED,
             pdu.event_id,
             pdu.encoded,
-            decode(pdu.encoded),
+            decode_event(pdu.encoded, room.version),
         )
         head = HeadMove(room.revision, snapshot_nid, max(room.max_depth, pdu.depth), (event_nid,))
         writes.append(

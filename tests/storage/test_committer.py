@@ -46,7 +46,7 @@ class Follower:
 
 @asynccontextmanager
 async def committing(url: str, follower: Follower) -> AsyncIterator[Committer]:
-    committer = Committer(url, follower.published, {CHANNEL: lambda _: None})
+    committer = Committer(url, follower.published, {CHANNEL: lambda _: None}, lambda: None)
     await committer.open()
     task = asyncio.create_task(committer.run())
     try:
