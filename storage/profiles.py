@@ -84,11 +84,3 @@ DELETE_FIELD = "DELETE FROM profile_fields WHERE user_nid = $1 AND field = $2"
 async def delete_profile_field(db: Database, user_nid: int, field: str) -> bool:
     """Remove a field; tells whether it was there."""
     return await db.execute(DELETE_FIELD, user_nid, field) != "DELETE 0"
-
-
-DELETE_PROFILE = "DELETE FROM profile_fields WHERE user_nid = $1"
-
-
-async def delete_profile(db: Database, user_nid: int) -> None:
-    """Remove all fields."""
-    await db.execute(DELETE_PROFILE, user_nid)

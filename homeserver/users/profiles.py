@@ -23,7 +23,6 @@ from storage.names import Names
 from storage.profiles import (
     AVATAR_URL,
     DISPLAYNAME,
-    delete_profile,
     delete_profile_field,
     find_profile_field,
     member_profiles,
@@ -107,10 +106,6 @@ class Profiles:
         check_field_name(field)
         if await delete_profile_field(self._db, user_nid, field):
             await self._show_in_rooms(user_id, user_nid, field)
-
-    async def erase(self, user_nid: int) -> None:
-        """Remove the whole profile of a user who goes; the rooms are left alone."""
-        await delete_profile(self._db, user_nid)
 
     async def _get_user(self, user_id: str) -> int:
         account = (await find_accounts(self._db, [UserId(user_id)])).get(UserId(user_id))

@@ -1,6 +1,5 @@
 from storage.profiles import (
     MemberProfile,
-    delete_profile,
     delete_profile_field,
     find_profile_field,
     member_profiles,
@@ -23,8 +22,6 @@ async def test_a_field_is_set_replaced_and_removed(database_url: str) -> None:
         assert await delete_profile_field(store.db, alice, "m.tz")
         assert not await delete_profile_field(store.db, alice, "m.tz")
         assert await find_profile_field(store.db, alice, "m.tz") is None
-        await delete_profile(store.db, alice)
-        assert await profile_of(store.db, alice) == {}
 
 
 async def test_a_profile_does_not_outgrow_its_limit(database_url: str) -> None:
