@@ -125,13 +125,15 @@ class Send:
                     if room.revision != revision:
                         self._live.drop(room)
                     raise
-                done = self._append.submit(room, writes) if writes else None
+                # Without writes the result may still rest on events that are not committed yet.
+                done = self._append.submit(room, writes) if writes or room.pending else None
             try:
                 if done is not None:
                     await asyncio.shield(done)
             except RoomMoved:
                 continue
-            return result
+            if writes or not room.is_stale:
+                return result
         raise RoomMoved([room.room_nid])
 
     async def make(self, room: LiveRoom, new: NewEvent) -> tuple[Pdu, list[int]]:

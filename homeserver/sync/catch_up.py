@@ -5,10 +5,8 @@ rooms there are. What is newer than the stream position at the beginning is left
 back, so the parts fit together although no transaction holds them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from federation.protocol.auth_events import member_place
 from federation.protocol.event_rendering import dump_event, render_federation_event
 from federation.protocol.filters import EventFormat, keep_fields
 from federation.protocol.identifiers import RoomId
@@ -19,54 +17,21 @@ from homeserver.sync.classify import Sections, classify_all, classify_changed
 from homeserver.sync.followers import Follower, RoomMembership
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
+from homeserver.sync.reading import Reading
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
-from homeserver.sync.room_states import (
-    StateWanted,
-    TimelineShown,
-    read_current_states,
-    read_members,
-    roll_back,
-    select_state,
-    snapshots_at,
-)
 from homeserver.sync.stripped import read_stripped_states
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines
 from homeserver.sync.token import SyncToken
+from homeserver.sync.told_states import ToldStates
 from storage.account_data import account_data_after, account_data_of_rooms, all_account_data
 from storage.changes import AccountDataSet, ReceiptMoved, StoredEvent
 from storage.database import Database
-from storage.events import get_events
 from storage.names import Names
 from storage.presence import presence_after
 from storage.receipts import receipts_after
-from storage.room_state import REMOVED, find_changes, get_states
 from storage.stream import Stream
-
-
-@dataclass(slots=True)
-class Reading:
-    """One response in the making."""
-
-    follower: Follower
-    request: SyncRequest
-    since: int
-    """The position of the request's token; `BEGINNING` for an initial sync."""
-    token: SyncToken
-    sections: Sections
-    rooms: dict[int, RoomId]
-    ignored: frozenset[str]
-    timelines: dict[int, Timeline]
-
-    @property
-    def upto(self) -> int:
-        """The position that the response reaches."""
-        return self.token.position
-
-    def is_whole(self, room_nid: int) -> bool:
-        """Whether the client is told the whole state of a room."""
-        return self.since == BEGINNING or self.request.full_state or room_nid in self.sections.new
 
 
 class CatchUp:
@@ -89,7 +54,7 @@ class CatchUp:
         self._stream = stream
         self._clients = clients
         self._counts = counts
-        self._lazy = lazy
+        self._told_states = ToldStates(db, names, lazy)
         self._typing = typing
         self._account_data = account_data
         self._ignored = ignored
@@ -188,7 +153,7 @@ class CatchUp:
     ) -> tuple[dict[str, RoomSection], dict[str, RoomSection]]:
         sections = reading.sections
         summaries = await self._summaries(reading, shown)
-        states = await self._states(reading, shown, summaries)
+        states = await self._told_states.read(reading, shown, summaries)
         counts = await self._counts.of(
             reading.follower.user_nid,
             reading.follower.user_id,
@@ -225,157 +190,6 @@ class CatchUp:
             return {}
         nameless = await find_nameless(self._db, self._names, wanted)
         return await read_summaries(self._db, wanted, nameless, reading.follower.user_nid)
-
-    async def _states(
-        self, reading: Reading, shown: Sequence[int], summaries: Mapping[int, Summary]
-    ) -> dict[int, list[StoredEvent]]:
-        """The state to tell of each room."""
-        lazy = reading.request.wanted.room.state.lazy_load_members
-        members = await self._member_places(reading, shown, summaries) if lazy else {}
-        sections = reading.sections
-        inside = [nid for nid in shown if nid not in sections.outside]
-        whole = [nid for nid in inside if reading.is_whole(nid) and nid in sections.joined]
-        whole_left = [nid for nid in inside if reading.is_whole(nid) and nid in sections.left]
-        partly = [
-            nid for nid in inside if not reading.is_whole(nid) and self._needs_state(reading, nid)
-        ]
-        found: dict[int, list[StoredEvent]] = {}
-        if whole:
-            asked = [
-                StateWanted(nid, frozenset(), frozenset(members[nid]) if lazy else None)
-                for nid in whole
-            ]
-            found |= await read_current_states(self._db, asked)
-        found |= await self._left_states(reading, whole_left)
-        found |= await self._changed_states(reading, partly)
-        if lazy:
-            await self._add_lazy_members(reading, found, members, set(whole))
-        return await self._at_start_of_timelines(reading, found, members if lazy else None)
-
-    async def _at_start_of_timelines(
-        self,
-        reading: Reading,
-        found: Mapping[int, Sequence[StoredEvent]],
-        members: Mapping[int, set[int]] | None,
-    ) -> dict[int, list[StoredEvent]]:
-        timelines = {}
-        for nid in found:
-            timeline = reading.timelines.get(nid)
-            shown = (
-                frozenset(i.event.event_nid for i in timeline.events) if timeline else frozenset()
-            )
-            known = BEGINNING if reading.is_whole(nid) or members is not None else reading.since
-            upto = (
-                reading.sections.left[nid].position
-                if nid in reading.sections.left
-                else reading.upto
-            )
-            after = reading.request.use_state_after
-            timelines[nid] = TimelineShown(frozenset() if after else shown, upto, known)
-        states = await roll_back(self._db, found, timelines)
-        wanted = reading.request.wanted.room.state
-        return {nid: select_state(unique(events), wanted) for nid, events in states.items()}
-
-    def _needs_state(self, reading: Reading, room_nid: int) -> bool:
-        timeline = reading.timelines.get(room_nid)
-        if timeline is None:
-            return True
-        if reading.request.use_state_after:
-            return not timeline.is_complete or any(
-                item.event.state_key is not None for item in timeline.events
-            )
-        return not timeline.is_complete
-
-    async def _left_states(
-        self, reading: Reading, room_nids: Sequence[int]
-    ) -> dict[int, list[StoredEvent]]:
-        """The whole states of rooms as the user left them."""
-        if not room_nids:
-            return {}
-        left = reading.sections.left
-        events = await get_events(self._db, [left[nid].event_nid for nid in room_nids])
-        snapshots = {
-            event.room_nid: event.snapshot_nid
-            for event in events.values()
-            if event.snapshot_nid is not None
-        }
-        states = await get_states(self._db, snapshots.values())
-        wanted = [nid for state in states.values() for nid in state.values()]
-        stored = await get_events(self._db, wanted)
-        return {
-            room_nid: [stored[nid] for nid in states[snapshot].values()]
-            for room_nid, snapshot in snapshots.items()
-        }
-
-    async def _changed_states(
-        self, reading: Reading, room_nids: Sequence[int]
-    ) -> dict[int, list[StoredEvent]]:
-        """The events at the places of each room's state that changed since the token."""
-        if not room_nids:
-            return {}
-        left = reading.sections.left
-        ends = {nid: left[nid].position if nid in left else reading.upto for nid in room_nids}
-        before = await snapshots_at(self._db, dict.fromkeys(room_nids, reading.since))
-        after = await snapshots_at(self._db, ends)
-        pairs = {nid: (before.get(nid), end) for nid, end in after.items() if end is not None}
-        changes = await find_changes(self._db, pairs)
-        nids = [e for room in changes.values() for e in room.values() if e != REMOVED]
-        stored = await get_events(self._db, nids)
-        return {
-            room_nid: [
-                stored[nid]
-                for nid in room.values()
-                if nid in stored and (stored[nid].position or 0) > reading.since
-            ]
-            for room_nid, room in changes.items()
-        }
-
-    async def _member_places(
-        self, reading: Reading, shown: Iterable[int], summaries: Mapping[int, Summary]
-    ) -> dict[int, set[int]]:
-        """Which members to tell of each room when members are loaded lazily."""
-        users: dict[int, set[str]] = {}
-        for nid in shown:
-            timeline = reading.timelines.get(nid)
-            users[nid] = {item.event.sender for item in timeline.events} if timeline else set()
-            summary = summaries.get(nid)
-            if summary is not None and summary.heroes is not None:
-                users[nid] |= {hero.user_id for hero in summary.heroes}
-            if reading.is_whole(nid):
-                users[nid].add(reading.follower.user_id)
-        everyone = {member_place(user) for part in users.values() for user in part}
-        places = await self._names.places.get_nids(everyone)
-        return {nid: {places[member_place(user)] for user in part} for nid, part in users.items()}
-
-    async def _add_lazy_members(
-        self,
-        reading: Reading,
-        found: dict[int, list[StoredEvent]],
-        members: Mapping[int, set[int]],
-        whole: set[int],
-    ) -> None:
-        """Reduce changed members to the wanted ones; add those that the device does not know."""
-        device_nid = reading.request.viewer.device_nid
-        redundant = reading.request.wanted.room.state.include_redundant_members
-        asked = []
-        for nid, places in members.items():
-            if nid in reading.sections.outside:
-                continue
-            if nid in whole:
-                self._lazy.forget(device_nid, [nid])
-                self._lazy.note(device_nid, nid, places)
-                continue
-            found[nid] = [
-                event
-                for event in found.get(nid, ())
-                if event.type != "m.room.member" or event.place_nid in places
-            ]
-            unsent = places if redundant else self._lazy.unsent(device_nid, nid, places)
-            self._lazy.note(device_nid, nid, places)
-            if unsent:
-                asked.append(StateWanted(nid, frozenset(), frozenset(unsent)))
-        for event in await read_members(self._db, asked):
-            found[event.room_nid].append(event)
 
     async def _render_all(
         self, reading: Reading, shown: Sequence[int], states: Mapping[int, Sequence[StoredEvent]]
@@ -498,8 +312,3 @@ def may_have_member_changes(timeline: Timeline | None) -> bool:
         not timeline.is_complete
         or any(item.event.type == "m.room.member" for item in timeline.events)
     )
-
-
-def unique(events: Iterable[StoredEvent]) -> list[StoredEvent]:
-    """Each event once."""
-    return list({event.event_nid: event for event in events}.values())
