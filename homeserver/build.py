@@ -20,6 +20,7 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.ports import NoRemoteRooms
+from homeserver.rooms.reading import build_reading
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
@@ -119,7 +120,9 @@ def build_services(core: Core) -> Services:
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     contexts = RoomContexts(core.db, core.names, part)
     typing = Typing(core.clock())
+    reading = build_reading(core.db, core.names, clients, ignored)
     _listen(core, ignored.heard)
+    _listen(core, reading.heard)
     _listen(core, rules.heard)
     return Services(
         settings=core.settings,
@@ -135,6 +138,7 @@ def build_services(core: Core) -> Services:
         typing=typing,
         push_rules=rules,
         clients=clients,
+        reading=reading,
         sync=_build_sync(core, part, clients, rules, contexts, typing, ignored),
         notifications=Notifications(core.db, core.names, rules, contexts, clients),
     )

@@ -9,6 +9,7 @@ from homeserver.config.settings import Settings
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.reading import RoomReading
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
@@ -38,6 +39,7 @@ class Services:
     typing: Typing
     push_rules: PushRules
     clients: ClientEvents
+    reading: RoomReading
     sync: Sync
     notifications: Notifications
 

@@ -79,7 +79,8 @@ CREATE UNIQUE INDEX events_stream ON events (stream_position) WHERE stream_posit
 CREATE INDEX events_room_stream ON events (room_nid, stream_position) WHERE stream_position IS NOT NULL;
 CREATE INDEX events_room_place ON events (room_nid, place_nid, stream_position)
     WHERE place_nid IS NOT NULL AND stream_position IS NOT NULL;
-CREATE INDEX events_room_depth ON events (room_nid, depth, stream_position) WHERE stream_position IS NOT NULL;
+CREATE INDEX events_room_depth ON events (room_nid, depth, stream_position) INCLUDE (origin_server_ts)
+    WHERE stream_position IS NOT NULL;
 
 -- A layer of room state: what it sets over the layers below it. "layers" lists the whole stack,
 -- this one first. Entries are sorted by place; an event of 0 removes the place.

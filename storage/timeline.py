@@ -234,48 +234,92 @@ async def span_received_upto(db: Database, span: Span, position: int) -> Span:
     )
 
 
-SELECT_SNAPSHOT_AT = """
-    SELECT snapshot_nid
-      FROM events
-     WHERE room_nid = $1
-       AND stream_position IS NOT NULL
-       AND (depth, stream_position) <= ($2, $3)
-     ORDER BY depth DESC, stream_position DESC
-     LIMIT 1
-"""
+SELECT_RECEIVED = f"""
+    SELECT {COLUMNS}
+      FROM events AS e
+     WHERE e.room_nid = ANY($1::integer[])
+       AND e.stream_position > $2
+       AND e.stream_position <= $3
+     ORDER BY e.stream_position
+     LIMIT $4
+"""  # noqa: S608
 
-SELECT_SNAPSHOT_RECEIVED = """
-    SELECT snapshot_nid
-      FROM events
-     WHERE room_nid = $1 AND stream_position <= $2
-     ORDER BY stream_position DESC
-     LIMIT 1
-"""
 
-SELECT_FIRST_SNAPSHOT = """
-    SELECT snapshot_nid
-      FROM events
+async def events_received(
+    db: Database, room_nids: Sequence[int], since: int, upto: int, limit: int
+) -> list[StoredEvent]:
+    """The first `limit` events of rooms after a stream position up to another, in that order."""
+    rows = await db.fetch(SELECT_RECEIVED, list(room_nids), since, upto, limit)
+    return [event_of_row(row) for row in rows]
+
+
+SELECT_AT_POSITION = (
+    f"SELECT {COLUMNS} FROM events AS e WHERE room_nid = $1 AND stream_position = $2"  # noqa: S608
+)
+
+
+async def find_event_at(db: Database, room_nid: int, position: int) -> StoredEvent | None:
+    """The event of a room at a stream position."""
+    row = await db.fetchrow(SELECT_AT_POSITION, room_nid, position)
+    return None if row is None else event_of_row(row)
+
+
+SELECT_FIRST_MEMBER = f"""
+    SELECT {COLUMNS}
+      FROM events AS e
      WHERE room_nid = $1
        AND stream_position IS NOT NULL
        AND type_nid = (SELECT type_nid FROM event_types WHERE type = 'm.room.member')
      ORDER BY depth, stream_position
      LIMIT 1
-"""
+"""  # noqa: S608
 
 
-async def find_snapshot_at(db: Database, room_nid: int, point: Point) -> int | None:
-    """The room's state after the last event up to a point of its history."""
-    snapshot_nid: int | None = await db.fetchval(SELECT_SNAPSHOT_AT, room_nid, *point)
-    return snapshot_nid
+async def find_first_member(db: Database, room_nid: int) -> StoredEvent | None:
+    """The first membership in a room's history, as far as that is here."""
+    row = await db.fetchrow(SELECT_FIRST_MEMBER, room_nid)
+    return None if row is None else event_of_row(row)
 
 
-async def find_snapshot_received(db: Database, room_nid: int, position: int) -> int | None:
-    """The room's state after the last event up to a stream position."""
-    snapshot_nid: int | None = await db.fetchval(SELECT_SNAPSHOT_RECEIVED, room_nid, position)
-    return snapshot_nid
+def _select_near_time(comparison: str, order: str) -> str:
+    return f"""
+          WITH nearest AS MATERIALIZED (
+               SELECT stream_position, row_number() OVER () AS number
+                 FROM (SELECT stream_position
+                         FROM events
+                        WHERE room_nid = $1
+                          AND stream_position IS NOT NULL
+                          AND stream_position <= $3
+                          AND (origin_server_ts, depth, stream_position) {comparison} ($2, $4, $5)
+                        ORDER BY origin_server_ts {order}, depth {order}, stream_position {order}
+                        LIMIT $6) AS ordered)
+        SELECT {COLUMNS}
+          FROM nearest
+          JOIN events AS e USING (stream_position)
+         ORDER BY nearest.number
+    """  # noqa: S608
 
 
-async def find_first_snapshot(db: Database, room_nid: int) -> int | None:
-    """The earliest state with members that is known of the room."""
-    snapshot_nid: int | None = await db.fetchval(SELECT_FIRST_SNAPSHOT, room_nid)
-    return snapshot_nid
+SELECT_SINCE_TIME = _select_near_time(">", "ASC")
+SELECT_UNTIL_TIME = _select_near_time("<", "DESC")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time, and among the events of that time a point of the history (exclusive)."""
+
+    ts: int
+    point: Point
+
+
+async def events_near_time(
+    db: Database, room_nid: int, moment: Moment, upto: int, limit: int, *, backwards: bool
+) -> list[StoredEvent]:
+    """The next events by time, up to a stream position; the last ones before, if `backwards`.
+
+    This looks at the whole index of a room's history: times are what senders claim and follow no
+    order, and an index by them would cost more with each event than these rare questions.
+    """
+    query = SELECT_UNTIL_TIME if backwards else SELECT_SINCE_TIME
+    rows = await db.fetch(query, room_nid, moment.ts, upto, *moment.point, limit)
+    return [event_of_row(row) for row in rows]

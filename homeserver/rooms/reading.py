@@ -1,0 +1,50 @@
+"""All services that show rooms to users, put together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from homeserver.rooms.child_events import ChildEvents
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.history import History
+from homeserver.rooms.ignored_users import IgnoredUsers
+from homeserver.rooms.members import Members
+from homeserver.rooms.mutual_rooms import MutualRooms
+from homeserver.rooms.peeking import Peeking
+from homeserver.rooms.threads import Threads
+from homeserver.rooms.timestamps import Timestamps
+from storage.changes import Change
+from storage.database import Pool
+from storage.names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class RoomReading:
+    """What users read of rooms."""
+
+    history: History
+    members: Members
+    children: ChildEvents
+    threads: Threads
+    timestamps: Timestamps
+    mutual_rooms: MutualRooms
+    peeking: Peeking
+
+    def heard(self, changes: Sequence[Change]) -> None:
+        """Tell the services of changes that were committed."""
+        self.peeking.heard(changes)
+
+
+def build_reading(
+    db: Pool, names: Names, clients: ClientEvents, ignored: IgnoredUsers
+) -> RoomReading:
+    """Put the services together. `RoomReading.heard` must be told of all changes."""
+    history = History(db, names, clients, ignored)
+    return RoomReading(
+        history=history,
+        members=Members(db, names, clients, history),
+        children=ChildEvents(db, names, clients, ignored),
+        threads=Threads(db, names, clients, ignored),
+        timestamps=Timestamps(db, names),
+        mutual_rooms=MutualRooms(db, names),
+        peeking=Peeking(db, names, clients, ignored),
+    )
