@@ -1,0 +1,146 @@
+"""Reading rooms over HTTP: history, single events, members, children, threads, peeking."""
+
+import asyncio
+from urllib.parse import quote
+
+import orjson
+
+from tests.homeserver.conftest import Client, Homes
+
+
+def room_path(room_id: str, rest: str, version: str = "v3") -> str:
+    return f"{version}/rooms/{quote(room_id)}/{rest}"
+
+
+async def relate(client: Client, room_id: str, rel_type: str, event_id: str) -> str:
+    relation = {"rel_type": rel_type, "event_id": event_id}
+    return await client.send(room_id, "child", **{"m.relates_to": relation})
+
+
+async def test_messages_are_paged_from_sync_tokens_and_page_tokens(homes: Homes) -> None:
+    alice = await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    since = (await alice.sync())["next_batch"]
+    sent = [await alice.send(room_id, str(n)) for n in range(4)]
+    path = room_path(room_id, "messages")
+    page = (await alice.get(path, dir="f", **{"from": since}, limit=3)).ok()
+    assert [event["event_id"] for event in page["chunk"]] == sent[:3]
+    assert page["start"].partition("_")[0] == since.partition("_")[0]
+    rest = (await alice.get(path, dir="f", **{"from": page["end"]})).ok()
+    assert [event["event_id"] for event in rest["chunk"]] == sent[3:]
+    assert "end" not in rest
+    wanted = orjson.dumps({"lazy_load_members": True, "types": ["m.room.message"]}).decode()
+    page = (await alice.get(path, dir="b", filter=wanted, limit=1)).ok()
+    assert [event["state_key"] for event in page["state"]] == [alice.user_id]
+    timeline = (await alice.sync(filter='{"room":{"timeline":{"limit":2}}}'))["rooms"]["join"]
+    prev_batch = timeline[room_id]["timeline"]["prev_batch"]
+    page = (await alice.get(path, dir="b", **{"from": prev_batch}, limit=2)).ok()
+    assert [event["event_id"] for event in page["chunk"]] == [sent[1], sent[0]]
+
+
+async def test_broken_requests_for_messages_are_refused(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room()
+    path = room_path(room_id, "messages")
+    (await bob.get(path)).refused(403, "M_FORBIDDEN")
+    (await alice.get(path, dir="x")).refused(400, "M_INVALID_PARAM")
+    (await alice.get(path, dir="b", **{"from": "nonsense"})).refused(400, "M_INVALID_PARAM")
+    (await alice.get(path, dir="b", filter="{")).refused(400, "M_NOT_JSON")
+    (await alice.get(path, dir="b", filter='{"types":1}')).refused(400, "M_BAD_JSON")
+    (await homes.nobody().get(path, dir="b")).refused(401, "M_MISSING_TOKEN")
+
+
+async def test_an_event_is_shown_alone_and_in_its_context(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room()
+    sent = [await alice.send(room_id, str(n)) for n in range(3)]
+    event = (await alice.get(room_path(room_id, f"event/{quote(sent[1])}"))).ok()
+    assert (event["content"]["body"], event["room_id"]) == ("1", room_id)
+    assert (await alice.get(f"v3/events/{quote(sent[1])}")).ok() == event
+    (await bob.get(room_path(room_id, f"event/{quote(sent[1])}"))).refused(404, "M_NOT_FOUND")
+    context = (await alice.get(room_path(room_id, f"context/{quote(sent[1])}"), limit=2)).ok()
+    assert [e["event_id"] for e in context["events_before"]] == [sent[0]]
+    assert [e["event_id"] for e in context["events_after"]] == [sent[2]]
+    assert context["event"]["event_id"] == sent[1]
+    assert "m.room.create" in [e["type"] for e in context["state"]]
+    (await bob.get(room_path(room_id, f"context/{quote(sent[1])}"))).refused(403, "M_FORBIDDEN")
+
+
+async def test_members_at_the_start_of_the_timeline_do_not_include_later_ones(
+    homes: Homes,
+) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await alice.send(room_id, "hello")
+    at = (await alice.sync())["rooms"]["join"][room_id]["timeline"]["prev_batch"]
+    await bob.join(room_id)
+    then = (await alice.get(room_path(room_id, "members"), at=at)).ok()["chunk"]
+    assert [event["state_key"] for event in then] == [alice.user_id]
+    now = (await alice.get(room_path(room_id, "members"), membership="join")).ok()["chunk"]
+    assert {event["state_key"] for event in now} == {alice.user_id, bob.user_id}
+    joined = (await bob.get(room_path(room_id, "joined_members"))).ok()["joined"]
+    assert set(joined) == {alice.user_id, bob.user_id}
+    (await alice.get(room_path(room_id, "members"), membership="x")).refused(400, "M_INVALID_PARAM")
+
+
+async def test_children_and_threads_are_listed(homes: Homes) -> None:
+    alice = await homes.user()
+    room_id = await alice.create_room()
+    root = await alice.send(room_id, "root")
+    replies = [await relate(alice, room_id, "m.thread", root) for _ in range(3)]
+    edit = await relate(alice, room_id, "m.replace", root)
+    path = room_path(room_id, f"relations/{quote(root)}", "v1")
+    first = (await alice.get(path, limit=2, recurse="true")).ok()
+    assert [event["event_id"] for event in first["chunk"]] == [edit, replies[2]]
+    assert first["recursion_depth"] == 3
+    rest = (await alice.get(path, **{"from": first["next_batch"]})).ok()
+    assert [event["event_id"] for event in rest["chunk"]] == [replies[1], replies[0]]
+    assert (rest["prev_batch"], "next_batch" in rest) == (first["next_batch"], False)
+    chosen = (await alice.get(f"{path}/m.thread/m.room.message", dir="f")).ok()
+    assert [event["event_id"] for event in chosen["chunk"]] == replies
+    threads = (await alice.get(room_path(room_id, "threads", "v1"), include="participated")).ok()
+    (thread,) = threads["chunk"]
+    bundle = thread["unsigned"]["m.relations"]
+    assert bundle["m.thread"]["latest_event"]["event_id"] == replies[2]
+    assert bundle["m.replace"]["event_id"] == edit
+
+
+async def test_an_event_is_found_by_time(homes: Homes) -> None:
+    alice = await homes.user()
+    room_id = await alice.create_room()
+    event_id = await alice.send(room_id, "hello")
+    event = (await alice.get(room_path(room_id, f"event/{quote(event_id)}"))).ok()
+    path = room_path(room_id, "timestamp_to_event", "v1")
+    found = (await alice.get(path, ts=event["origin_server_ts"] + 1000, dir="b")).ok()
+    assert found == {"event_id": event_id, "origin_server_ts": event["origin_server_ts"]}
+    (await alice.get(path, ts=5, dir="b")).refused(404, "M_NOT_FOUND")
+    (await alice.get(path, dir="b")).refused(400, "M_MISSING_PARAM")
+
+
+async def test_shared_rooms_are_told(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    found = (await alice.get("v1/mutual_rooms", user_id=bob.user_id)).ok()
+    assert found == {"joined": [room_id], "count": 1}
+    (await alice.get("v1/mutual_rooms")).refused(400, "M_MISSING_PARAM")
+
+
+async def test_a_peeking_user_hears_of_a_message_at_once(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    visibility = {"history_visibility": "world_readable"}
+    room_id = await alice.create_room(preset="public_chat")
+    (await bob.get("v3/events", room_id=room_id, timeout=0)).refused(403, "M_FORBIDDEN")
+    await alice.set_state(room_id, "m.room.history_visibility", visibility)
+    start = (await bob.get("v3/events", room_id=room_id, timeout=0)).ok()
+    assert start["chunk"] == []
+    waiting = asyncio.create_task(
+        bob.get("v3/events", room_id=room_id, timeout=20_000, **{"from": start["end"]})
+    )
+    event_id = await alice.send(room_id, "hello")
+    async with asyncio.timeout(5):
+        news = (await waiting).ok()
+    assert [event["event_id"] for event in news["chunk"]] == [event_id]
+    own = (await alice.get("v3/events", timeout=0, **{"from": start["end"]})).ok()
+    assert [event["event_id"] for event in own["chunk"]] == [event_id]
+    (await bob.get("v3/events", **{"from": "t1_2"})).refused(400, "M_INVALID_PARAM")
