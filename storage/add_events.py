@@ -9,7 +9,7 @@ the transaction, so that the event is made again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import asyncpg
 
@@ -126,10 +126,8 @@ class AddEvent(Write):
 
         Raises `RoomMoved`, `TransactionSeen`, `EventSeen`.
         """
-        await _insert_events(db, placed)
+        await _store_events(db, placed)
         adds = [add for add, _ in placed]
-        await _move_heads(db, adds)
-        await _insert_transactions(db, adds)
         await _change_state(db, adds)
         await _change_members(db, placed)
         await _insert_relations(db, placed)
@@ -167,50 +165,85 @@ def at_position(event: StoredEvent, position: int) -> StoredEvent:
     )
 
 
-INSERT_EVENTS = """
-    INSERT INTO events (
-           event_nid, stream_position, depth, origin_server_ts, snapshot_nid, replaces_nid,
-           redacted_by, room_nid, sender_nid, type_nid, place_nid, standing,
-           prev_nids, auth_nids, event_id, json)
-    SELECT event_nid, stream_position, depth, origin_server_ts, snapshot_nid, replaces_nid,
-           redacted_by, room_nid, sender_nid, type_nid, place_nid, standing,
-           prev_nids::bigint[], auth_nids::bigint[], event_id, json
-      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                  $6::bigint[], $7::bigint[], $8::integer[], $9::integer[], $10::integer[],
-                  $11::integer[], $12::smallint[], $13::text[], $14::text[], $15::text[],
-                  $16::bytea[])
-        AS new (event_nid, stream_position, depth, origin_server_ts, snapshot_nid, replaces_nid,
-                redacted_by, room_nid, sender_nid, type_nid, place_nid, standing,
-                prev_nids, auth_nids, event_id, json)
+STORE_EVENTS = """
+      WITH added AS (
+           INSERT INTO events (
+                  event_nid, stream_position, depth, origin_server_ts, snapshot_nid, replaces_nid,
+                  redacted_by, room_nid, sender_nid, type_nid, place_nid, standing,
+                  prev_nids, auth_nids, event_id, json)
+           SELECT event_nid, stream_position, depth, origin_server_ts, snapshot_nid, replaces_nid,
+                  redacted_by, room_nid, sender_nid, type_nid, place_nid, standing,
+                  prev_nids::bigint[], auth_nids::bigint[], event_id, json
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+                         $6::bigint[], $7::bigint[], $8::integer[], $9::integer[],
+                         $10::integer[], $11::integer[], $12::smallint[], $13::text[],
+                         $14::text[], $15::text[], $16::bytea[])
+               AS new (event_nid, stream_position, depth, origin_server_ts, snapshot_nid,
+                       replaces_nid, redacted_by, room_nid, sender_nid, type_nid, place_nid,
+                       standing, prev_nids, auth_nids, event_id, json)),
+           sent AS (
+           INSERT INTO event_transactions (event_nid, path_digest, device_nid, txn_id)
+           SELECT * FROM unnest($17::bigint[], $18::bigint[], $19::integer[], $20::text[]))
+    UPDATE room_heads AS head
+       SET revision = new.revision,
+           snapshot_nid = new.snapshot_nid,
+           max_depth = new.max_depth,
+           forward_extremities = new.extremities::bigint[]
+      FROM unnest($21::integer[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
+                  $26::text[])
+        AS new (room_nid, expected, revision, snapshot_nid, max_depth, extremities)
+     WHERE head.room_nid = new.room_nid
+       AND head.revision = new.expected
+ RETURNING head.room_nid
 """
+"""Events, the transactions that made them and the heads that they move, in one trip: this is what
+every message costs."""
 
 
-async def _insert_events(db: Database, placed: Sequence[tuple[AddEvent, int]]) -> None:
-    rows = [
-        (
-            add.event.event_nid,
-            position if add.positions else None,
-            add.event.depth,
-            add.origin_server_ts,
-            add.event.snapshot_nid,
-            add.event.replaces_nid,
-            add.event.redacted_by,
-            add.event.room_nid,
-            add.event.sender_nid,
-            add.type_nid,
-            add.event.place_nid,
-            add.event.standing,
-            _array(add.prev_nids),
-            _array(add.auth_nids),
-            add.event.event_id,
-            add.event.json,
-        )
-        for add, position in placed
-    ]
+async def _store_events(db: Database, placed: Sequence[tuple[AddEvent, int]]) -> None:
+    heads = _head_rows([add for add, _ in placed])
     try:
-        await db.execute(INSERT_EVENTS, *map(list, zip(*rows, strict=True)))
+        moved = await db.fetch(
+            STORE_EVENTS,
+            *_columns([_event_row(add, position) for add, position in placed], 16),
+            *_columns(_transaction_rows(placed), 4),
+            *_columns(heads, 6),
+        )
     except asyncpg.UniqueViolationError as error:
-        raise EventSeen from error
+        is_sent = error.constraint_name == SENT_ONCE
+        raise (TransactionSeen if is_sent else EventSeen) from error
+    if len(moved) != len(heads):
+        raise RoomMoved(sorted({row[0] for row in heads} - {row[0] for row in moved}))
+
+
+SENT_ONCE = "event_transactions_device_nid_path_digest_key"
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as columns, `width` empty ones if there are none."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * width
+
+
+def _event_row(add: AddEvent, position: int) -> tuple[Any, ...]:
+    event = add.event
+    return (
+        event.event_nid,
+        position if add.positions else None,
+        event.depth,
+        add.origin_server_ts,
+        event.snapshot_nid,
+        event.replaces_nid,
+        event.redacted_by,
+        event.room_nid,
+        event.sender_nid,
+        add.type_nid,
+        event.place_nid,
+        event.standing,
+        _array(add.prev_nids),
+        _array(add.auth_nids),
+        event.event_id,
+        event.json,
+    )
 
 
 def _array(numbers: Sequence[int]) -> str:
@@ -218,22 +251,19 @@ def _array(numbers: Sequence[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-MOVE_HEADS = """
-       UPDATE room_heads AS head
-          SET revision = new.revision,
-              snapshot_nid = new.snapshot_nid,
-              max_depth = new.max_depth,
-              forward_extremities = new.extremities::bigint[]
-         FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                     $6::text[])
-           AS new (room_nid, expected, revision, snapshot_nid, max_depth, extremities)
-        WHERE head.room_nid = new.room_nid
-          AND head.revision = new.expected
-    RETURNING head.room_nid
-"""
+def _transaction_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[tuple[Any, ...]]:
+    return [
+        (add.event.event_nid, txn.path_digest, txn.device_nid, txn.txn_id)
+        for add, _ in placed
+        if (txn := add.transaction) is not None
+    ]
 
 
-async def _move_heads(db: Database, adds: Sequence[AddEvent]) -> None:
+def _head_rows(adds: Sequence[AddEvent]) -> list[tuple[Any, ...]]:
+    """For each room the revision before its first event and the head after its last.
+
+    Raises `RoomMoved` for a room whose events do not follow each other.
+    """
     first: dict[int, int] = {}
     last: dict[int, HeadMove] = {}
     for add in adds:
@@ -244,9 +274,7 @@ async def _move_heads(db: Database, adds: Sequence[AddEvent]) -> None:
                 raise RoomMoved([room_nid])
             first.setdefault(room_nid, add.head.expected_revision)
             last[room_nid] = add.head
-    if not last:
-        return
-    rows = [
+    return [
         (
             room_nid,
             first[room_nid],
@@ -257,28 +285,6 @@ async def _move_heads(db: Database, adds: Sequence[AddEvent]) -> None:
         )
         for room_nid, head in last.items()
     ]
-    moved = await db.fetch(MOVE_HEADS, *map(list, zip(*rows, strict=True)))
-    if len(moved) != len(last):
-        raise RoomMoved(sorted(last.keys() - {row[0] for row in moved}))
-
-
-INSERT_TRANSACTIONS = """
-    INSERT INTO event_transactions (event_nid, path_digest, device_nid, txn_id)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[])
-"""
-
-
-async def _insert_transactions(db: Database, adds: Sequence[AddEvent]) -> None:
-    rows = [
-        (add.event.event_nid, txn.path_digest, txn.device_nid, txn.txn_id)
-        for add in adds
-        if (txn := add.transaction) is not None
-    ]
-    if rows:
-        try:
-            await db.execute(INSERT_TRANSACTIONS, *map(list, zip(*rows, strict=True)))
-        except asyncpg.UniqueViolationError as error:
-            raise TransactionSeen from error
 
 
 UPSERT_STATE = """
