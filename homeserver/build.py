@@ -124,6 +124,7 @@ def build_services(core: Core) -> Services:
     _listen(core, ignored.heard)
     _listen(core, reading.heard)
     _listen(core, rules.heard)
+    _listen(core, typing.heard)
     return Services(
         settings=core.settings,
         clock=core.clock,
@@ -192,12 +193,7 @@ def _build_personal(core: Core, part: int, rooms: Rooms) -> Personal:
         member_events=rooms.of_users,
         cache_bytes=part,
     )
-
-    async def hear_presence(changes: Sequence[Change], own: bool) -> None:
-        if not own:
-            personal.presence.heard_elsewhere(changes)
-
-    core.stream.listen(hear_presence)
+    core.stream.listen(personal.presence.heard)
     return personal
 
 

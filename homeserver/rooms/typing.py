@@ -6,10 +6,14 @@ Source: client-server API, "Typing Notifications".
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+from storage.changes import Change, EventAdded, Membership
 
 MAX_TIMEOUT_MS = 120_000
 DEFAULT_TIMEOUT_MS = 30_000
+
+GONE = frozenset({Membership.LEAVE, Membership.BAN})
 
 Listener = Callable[[int, str, bool], None]
 """Hears of a room, a user and whether that user now types."""
@@ -68,6 +72,12 @@ class Typing:
         if serial == self.serial:
             return []
         return [nid for nid in room_nids if self._serials.get(nid, 0) > serial]
+
+    def heard(self, changes: Sequence[Change]) -> None:
+        """Take note of what was committed: who has left a room does not type there."""
+        for change in changes:
+            if isinstance(change, EventAdded) and change.membership in GONE:
+                self.stop(change.event.room_nid, str(change.event.state_key))
 
     def _changed(self, room_nid: int, user_id: str, *, is_typing: bool) -> None:
         self.serial += 1

@@ -19,7 +19,7 @@ from typing import Any
 
 from federation.protocol.errors import Forbidden, InvalidParam
 from homeserver.clock import Clock
-from storage.changes import Change, PresenceSet
+from storage.changes import Change, EventAdded, PresenceSet
 from storage.committer import Committer
 from storage.database import Database
 from storage.memberships import shares_room
@@ -111,7 +111,7 @@ class Presence:
             device.heard_ts = self._clock()
 
     def note_activity(self, user_nid: int) -> None:
-        """The user did something: sent an event, read something, typed."""
+        """The user did something: read something, typed, sent an event."""
         user = self._present.get(user_nid)
         if user is None:
             return
@@ -167,10 +167,15 @@ class Presence:
                 user.devices[FORMER_DEVICE] = DevicePresence(row.presence, 0, self._clock())
                 self._present[row.user_nid] = user
 
-    def heard_elsewhere(self, changes: Sequence[Change]) -> None:
-        """Take note of what another process committed: it may take ours for gone."""
+    async def heard(self, changes: Sequence[Change], own: bool) -> None:
+        """Take note of what this process or another one committed.
+
+        Sending an event is an activity. Another process may take a user of ours for gone.
+        """
         for change in changes:
-            if isinstance(change, PresenceSet) and change.presence == OFFLINE:
+            if own and isinstance(change, EventAdded):
+                self.note_activity(change.event.sender_nid)
+            elif not own and isinstance(change, PresenceSet) and change.presence == OFFLINE:
                 user = self._present.get(change.user_nid)
                 if user is not None:
                     user.told = None

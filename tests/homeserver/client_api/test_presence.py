@@ -21,13 +21,29 @@ async def test_presence_comes_down_the_sync_of_those_who_share_a_room(homes: Hom
     alice, bob, eve = await homes.user(), await homes.user(), await homes.user()
     room = await alice.create_room(preset="public_chat")
     await bob.join(room)
-    since = (await bob.sync(set_presence="offline"))["next_batch"]
+    since = (await bob.sync())["next_batch"]
     (await alice.put(status(alice), {"presence": "unavailable"})).ok()
-    body = await bob.sync(since, 5_000, set_presence="offline")
+    body = await bob.sync(since, 5_000)
     (event,) = body["presence"]["events"]
     assert (event["sender"], event["content"]["presence"]) == (alice.user_id, "unavailable")
     assert (await bob.get(status(alice))).ok()["presence"] == "unavailable"
     (await eve.get(status(alice))).refused(403, "M_FORBIDDEN")
+
+
+async def test_sending_ends_a_presence_of_unavailable(homes: Homes) -> None:
+    alice = await homes.user()
+    room = await alice.create_room()
+    (await alice.put(status(alice), {"presence": "unavailable"})).ok()
+    await alice.send(room, "hello")
+    assert (await alice.get(status(alice))).ok()["presence"] == "online"
+
+
+async def test_presence_is_set_by_sync(homes: Homes) -> None:
+    alice = await homes.user()
+    await alice.sync(set_presence="unavailable")
+    assert (await alice.get(status(alice))).ok()["presence"] == "unavailable"
+    await alice.sync(set_presence="online")
+    assert (await alice.get(status(alice))).ok()["presence"] == "online"
 
 
 async def test_broken_presence_is_refused(homes: Homes) -> None:

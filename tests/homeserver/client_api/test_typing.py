@@ -27,6 +27,16 @@ async def test_others_in_the_room_see_who_types(homes: Homes) -> None:
     assert typists(await bob.sync(body["next_batch"], 5_000), room) == [[]]
 
 
+async def test_who_leaves_does_not_type(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    (await bob.put(typing(bob, room), {"typing": True})).ok()
+    since = (await alice.sync())["next_batch"]
+    (await bob.post(f"v3/rooms/{quote(room)}/leave")).ok()
+    assert typists(await alice.sync(since, 5_000), room) == [[]]
+
+
 async def test_typing_is_for_members_and_for_themselves(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     room = await alice.create_room()

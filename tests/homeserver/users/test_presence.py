@@ -169,6 +169,16 @@ async def test_those_whom_a_former_process_left_present_go_unless_they_sync(
         assert (await world.presence.status(world.alice, ALICE))["status_msg"] == "here"
 
 
+async def test_who_is_here_is_not_gone_though_another_process_says_so(database_url: str) -> None:
+    async with open_world(database_url) as world:
+        await world.sync()
+        await world.told()
+        gone = PresenceSet(1, world.alice, ALICE, "offline", None, 0, False)
+        await world.presence.heard([gone], own=False)
+        world.after(0)
+        assert await world.told() == [("online", True)]
+
+
 async def test_an_unknown_presence_is_refused(database_url: str) -> None:
     async with open_world(database_url) as world:
         with pytest.raises(InvalidParam):
