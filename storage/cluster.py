@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 ROLE = "hearth"
 UNPRIVILEGED = ("hearth", "postgres", "nobody")
 STAGE_DIR = Path("/var/cache/hearth")
+SOCKET_LOCK = ".s.PGSQL.5432.lock"
 # sun_path holds 108 bytes on Linux and 104 elsewhere, PostgreSQL's ".s.PGSQL.5432" included.
 LONGEST_SOCKET_DIR = 104 - len("/.s.PGSQL.5432") - 1
 LOG_KEPT_BYTES = 1 << 20
@@ -158,7 +159,7 @@ class Cluster:
     def _launch(self) -> None:
         account = self._account()
         binaries = _reachable(self._binaries(), account)
-        self._clear_stale_pid_file()
+        self._clear_stale_locks(account)
         if not (self._pgdata / "PG_VERSION").exists():
             self._initialise(binaries, account)
         conf = render(self._settings, binaries.major, self._socket_dir(account))
@@ -282,12 +283,12 @@ class Cluster:
             return False
         return self._identity().encode() in title
 
-    def _clear_stale_pid_file(self) -> None:
-        """Remove the pid file of a dead postmaster whose number another process has now.
+    def _clear_stale_locks(self, account: Account) -> None:
+        """Remove the pid file and the socket's lock of a dead postmaster.
 
-        PostgreSQL would take that process for the postmaster and refuse to start; in a container
-        the same few numbers come again at each start. Its backends are waited for first: they
-        end when they see that the postmaster is gone.
+        PostgreSQL would refuse to start where another process has the number now (in a container
+        the same few numbers come again at each start), or where the dead one is still a zombie.
+        Its backends are waited for first: they end when they see that the postmaster is gone.
         """
         pid_file = self._pgdata / "postmaster.pid"
         if not pid_file.exists():
@@ -299,6 +300,7 @@ class Cluster:
                     f"PostgreSQL processes {survivors} of an earlier run do not end; stop them."
                 )
             time.sleep(0.05)
+        (self._socket_dir(account) / SOCKET_LOCK).unlink(missing_ok=True)
         pid_file.unlink(missing_ok=True)
 
     def _binaries(self) -> Binaries:
