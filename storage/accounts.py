@@ -180,6 +180,23 @@ async def leaving_users(db: Database) -> list[tuple[int, UserId]]:
     return [(row[0], row[1]) for row in await db.fetch(SELECT_LEAVING)]
 
 
+SELECT_STRANDED_GUESTS = """
+    SELECT u.user_id
+      FROM accounts AS a
+      JOIN users AS u USING (user_nid)
+     WHERE a.is_guest AND NOT a.is_deactivated
+       AND a.created_ts < $1
+       AND NOT EXISTS (SELECT FROM access_tokens AS t WHERE t.user_nid = a.user_nid)
+     ORDER BY a.created_ts
+     LIMIT $2
+"""
+
+
+async def stranded_guests(db: Database, created_before: int, limit: int) -> list[UserId]:
+    """At most `limit` guests without an access token: having no password, they cannot return."""
+    return [row[0] for row in await db.fetch(SELECT_STRANDED_GUESTS, created_before, limit)]
+
+
 UPDATE_LEFT = "UPDATE accounts SET is_leaving = false WHERE user_nid = $1"
 
 

@@ -70,9 +70,21 @@ async def take_auth_session(db: Database, session_id: str) -> bool:
     return await db.fetchval(DELETE_SESSION, session_id) is not None
 
 
-DELETE_OLD = "DELETE FROM interactive_auth_sessions WHERE created_ts <= $1"
+DELETE_OLD = """
+    WITH deleted AS (
+        DELETE FROM interactive_auth_sessions
+         WHERE session_id = ANY(ARRAY(
+               SELECT session_id
+                 FROM interactive_auth_sessions
+                WHERE created_ts <= $1
+                ORDER BY created_ts
+                LIMIT $2))
+     RETURNING 1)
+    SELECT count(*) FROM deleted
+"""
 
 
-async def delete_old_auth_sessions(db: Database, created_before: int) -> None:
-    """Forget sessions that nobody finished in time."""
-    await db.execute(DELETE_OLD, created_before)
+async def delete_old_auth_sessions(db: Database, created_before: int, limit: int) -> int:
+    """Forget at most `limit` sessions that nobody finished in time; how many it were."""
+    count: int = await db.fetchval(DELETE_OLD, created_before, limit)
+    return count

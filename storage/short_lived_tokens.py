@@ -10,7 +10,18 @@ INSERT = """
     INSERT INTO short_lived_tokens (token_hash, purpose, user_nid, expires_ts)
     VALUES ($1, $2, $3, $4)
 """
-DELETE_EXPIRED = "DELETE FROM short_lived_tokens WHERE expires_ts <= $1"
+DELETE_EXPIRED = """
+    WITH deleted AS (
+        DELETE FROM short_lived_tokens
+         WHERE token_hash = ANY(ARRAY(
+               SELECT token_hash
+                 FROM short_lived_tokens
+                WHERE expires_ts <= $1
+                ORDER BY expires_ts
+                LIMIT $2))
+     RETURNING 1)
+    SELECT count(*) FROM deleted
+"""
 
 
 async def add_short_lived_token(
@@ -20,9 +31,10 @@ async def add_short_lived_token(
     await db.execute(INSERT, token_hash, purpose, user_nid, expires_ts)
 
 
-async def delete_expired_tokens(db: Database, now: int) -> None:
-    """Delete what has expired."""
-    await db.execute(DELETE_EXPIRED, now)
+async def delete_expired_tokens(db: Database, now: int, limit: int) -> int:
+    """Delete at most `limit` tokens that have expired; how many it were."""
+    count: int = await db.fetchval(DELETE_EXPIRED, now, limit)
+    return count
 
 
 SELECT_USER = """

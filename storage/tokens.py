@@ -190,3 +190,49 @@ DELETE_ACCESS = "DELETE FROM access_tokens WHERE token_id = $1"
 async def delete_access_token(db: Database, token_id: int) -> None:
     """Revoke one access token."""
     await db.execute(DELETE_ACCESS, token_id)
+
+
+DELETE_ENDED_ACCESS = """
+    WITH deleted AS (
+        DELETE FROM access_tokens
+         WHERE token_hash = ANY(ARRAY(
+               SELECT token_hash
+                 FROM access_tokens AS t
+                WHERE t.expires_ts < $1
+                  AND NOT EXISTS (SELECT FROM refresh_tokens AS r
+                                   WHERE r.token_hash = t.refresh_hash)
+                ORDER BY t.expires_ts
+                LIMIT $2))
+     RETURNING 1)
+    SELECT count(*) FROM deleted
+"""
+
+
+async def delete_ended_access_tokens(db: Database, expired_before: int, limit: int) -> int:
+    """Delete at most `limit` access tokens that cannot be refreshed any more; how many it were.
+
+    One whose refresh token is still good stays however old it is: its client must hear that the
+    token has expired, for it to ask for the next one.
+    """
+    count: int = await db.fetchval(DELETE_ENDED_ACCESS, expired_before, limit)
+    return count
+
+
+DELETE_ENDED_REFRESH = """
+    WITH deleted AS (
+        DELETE FROM refresh_tokens
+         WHERE token_hash = ANY(ARRAY(
+               SELECT token_hash
+                 FROM refresh_tokens
+                WHERE expires_ts < $1
+                ORDER BY expires_ts
+                LIMIT $2))
+     RETURNING 1)
+    SELECT count(*) FROM deleted
+"""
+
+
+async def delete_ended_refresh_tokens(db: Database, expired_before: int, limit: int) -> int:
+    """Delete at most `limit` refresh tokens that expired long ago; how many it were."""
+    count: int = await db.fetchval(DELETE_ENDED_REFRESH, expired_before, limit)
+    return count

@@ -40,6 +40,8 @@ from storage.interactive_auth import (
 PASSWORD = "m.login.password"  # noqa: S105
 DUMMY = "m.login.dummy"
 SESSION_ID_BYTES = 18
+OLD_AT_ONCE = 100
+"""Old sessions that are forgotten at most when one begins; a job forgets the rest."""
 
 StageCheck = Callable[[Mapping[str, Any]], Awaitable[str]]
 """Checks the `auth` object of a stage and returns what it proves; raises `StageFailed`, or another
@@ -246,7 +248,7 @@ class InteractiveAuth:
             created_ts=now,
         )
         async with self._db.transaction() as db:
-            await delete_old_auth_sessions(db, now - self._lifetime_ms)
+            await delete_old_auth_sessions(db, now - self._lifetime_ms, OLD_AT_ONCE)
             await add_auth_session(db, session)
         return session.session_id
 

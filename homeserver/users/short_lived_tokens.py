@@ -16,6 +16,9 @@ from storage.short_lived_tokens import (
     take_token,
 )
 
+EXPIRED_AT_ONCE = 100
+"""Expired tokens that are deleted at most when one is made; a job deletes the rest."""
+
 
 class ShortLivedTokens:
     """Gives out login tokens and OpenID tokens and recognises them."""
@@ -48,6 +51,6 @@ class ShortLivedTokens:
     async def _issue(self, purpose: str, user_nid: int, lifetime_ms: int) -> str:
         token, now = new_bearer(purpose), self._clock()
         async with self._db.transaction() as db:
-            await delete_expired_tokens(db, now)
+            await delete_expired_tokens(db, now, EXPIRED_AT_ONCE)
             await add_short_lived_token(db, digest(token), purpose, user_nid, now + lifetime_ms)
         return token

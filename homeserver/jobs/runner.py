@@ -1,0 +1,86 @@
+"""Runs the background jobs, each when it is due, in one of the processes over the database."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+
+from homeserver.clock import Clock
+from homeserver.jobs import (
+    expired_tokens,
+    stranded_guests,
+    transaction_ids,
+    unfinished_deactivations,
+)
+from homeserver.jobs.job import Job, JobContext
+from storage.jobs import LeaseTerms, State, get_due_ts, give_lease_back, take_lease
+
+log = logging.getLogger("hearth.jobs")
+
+JOBS = (
+    expired_tokens.JOB,
+    stranded_guests.JOB,
+    transaction_ids.JOB,
+    unfinished_deactivations.JOB,
+)
+
+LEASE_S = 600
+"""How long a run may take; then it is cut off, since another process may begin the next."""
+START_SPREAD_S = 120
+"""The first runs after a start are spread over so long."""
+SHORTEST_WAIT_S = 1.0
+
+
+class Runner:
+    """Runs jobs until it is cancelled; `spread` gives random numbers from 0 to 1."""
+
+    def __init__(
+        self, context: JobContext, clock: Clock, jobs: Sequence[Job], spread: Callable[[], float]
+    ) -> None:
+        self._context = context
+        self._clock = clock
+        self._jobs = jobs
+        self._spread = spread
+        self._holder = secrets.randbits(63)
+
+    async def run(self) -> None:
+        """Run every job again and again."""
+        async with asyncio.TaskGroup() as group:
+            for job in self._jobs:
+                group.create_task(self._repeat(job), name=job.name)
+
+    async def attempt(self, job: Job) -> int:
+        """Run a job if it is due and no other process does; when it is to be tried again.
+
+        What goes wrong is logged, and the job keeps its state.
+        """
+        now = self._clock()
+        due_ts = now + job.every_s * 1000
+        try:
+            state = await take_lease(self._context.db, job.name, self._terms(job, now))
+            if state is None:
+                return min(due_ts, await get_due_ts(self._context.db, job.name))
+            state = await self._run(job, now, state)
+            await give_lease_back(self._context.db, job.name, self._holder, due_ts, state)
+        except Exception:
+            log.exception("The job %r could not be run", job.name)
+        return due_ts
+
+    async def _repeat(self, job: Job) -> None:
+        await asyncio.sleep(self._spread() * min(job.every_s, START_SPREAD_S))
+        while True:
+            due_ts = await self.attempt(job)
+            await asyncio.sleep(max((due_ts - self._clock()) / 1000, SHORTEST_WAIT_S))
+
+    async def _run(self, job: Job, now: int, state: State) -> State:
+        try:
+            async with asyncio.timeout(LEASE_S):
+                return await job.run(self._context, now, state)
+        except Exception:
+            log.exception("The job %r has failed", job.name)
+            return state
+
+    def _terms(self, job: Job, now: int) -> LeaseTerms:
+        until_ts = now + LEASE_S * 1000
+        latest_due_ts = until_ts + job.every_s * 1000
+        return LeaseTerms(self._holder, now, until_ts, latest_due_ts)
