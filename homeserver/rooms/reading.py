@@ -10,6 +10,8 @@ from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.members import Members
 from homeserver.rooms.mutual_rooms import MutualRooms
 from homeserver.rooms.peeking import Peeking
+from homeserver.rooms.spaces import Spaces
+from homeserver.rooms.summary import Summaries
 from homeserver.rooms.threads import Threads
 from homeserver.rooms.timestamps import Timestamps
 from storage.changes import Change
@@ -27,6 +29,8 @@ class RoomReading:
     threads: Threads
     timestamps: Timestamps
     mutual_rooms: MutualRooms
+    summaries: Summaries
+    spaces: Spaces
     peeking: Peeking
 
     def heard(self, changes: Sequence[Change]) -> None:
@@ -46,5 +50,7 @@ def build_reading(
         threads=Threads(db, names, clients, ignored),
         timestamps=Timestamps(db, names),
         mutual_rooms=MutualRooms(db, names),
+        summaries=Summaries(db, names),
+        spaces=Spaces(db, names),
         peeking=Peeking(db, names, clients, ignored),
     )

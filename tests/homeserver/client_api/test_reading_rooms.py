@@ -144,3 +144,31 @@ async def test_a_peeking_user_hears_of_a_message_at_once(homes: Homes) -> None:
     own = (await alice.get("v3/events", timeout=0, **{"from": start["end"]})).ok()
     assert [event["event_id"] for event in own["chunk"]] == [event_id]
     (await bob.get("v3/events", **{"from": "t1_2"})).refused(400, "M_INVALID_PARAM")
+
+
+async def test_a_space_and_a_summary_are_shown(homes: Homes) -> None:
+    alice = await homes.user()
+    space = await alice.create_room(
+        preset="public_chat", creation_content={"type": "m.space"}, room_alias_name="garden"
+    )
+    room_id = await alice.create_room(preset="public_chat", name="Pond")
+    await alice.set_state(space, "m.space.child", {"via": ["test"]}, room_id)
+    page = (await alice.get(room_path(space, "hierarchy", "v1"), limit=1)).ok()
+    assert [room["room_id"] for room in page["rooms"]] == [space]
+    (link,) = page["rooms"][0]["children_state"]
+    assert set(link) == {"type", "state_key", "content", "sender", "origin_server_ts"}
+    page = (
+        await alice.get(room_path(space, "hierarchy", "v1"), **{"from": page["next_batch"]})
+    ).ok()
+    assert [(room["room_id"], room["name"]) for room in page["rooms"]] == [(room_id, "Pond")]
+    assert "next_batch" not in page
+    server_name = homes.services.settings.server.name
+    alias = quote(f"#garden:{server_name}", safe="")
+    summary = (await homes.nobody().get(f"v1/room_summary/{alias}")).ok()
+    assert (summary["room_id"], summary["room_type"]) == (space, "m.space")
+    assert "membership" not in summary
+    own = (await alice.get(f"v1/room_summary/{quote(room_id)}")).ok()
+    assert (own["name"], own["membership"]) == ("Pond", "join")
+    private = await alice.create_room()
+    (await homes.nobody().get(f"v1/room_summary/{quote(private)}")).refused(404, "M_NOT_FOUND")
+    (await alice.get("v1/room_summary/nonsense")).refused(400, "M_INVALID_PARAM")
