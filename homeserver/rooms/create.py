@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from federation.protocol.auth_events import CREATE
+from federation.protocol.auth_events import CREATE, auth_event_places
 from federation.protocol.auth_rules.create import check_create
 from federation.protocol.build_event import build_event
 from federation.protocol.errors import (
@@ -149,6 +149,7 @@ class RoomCreation:
         creator_nid = await self._names.users.get_nid(creator)
         try:
             async with room.lock:
+                room.set_entry(CREATE, None)
                 added = AddRoom(room_nid, pdu.room_id, version.id, creator_nid, ts, published)
                 writes = [added, *await self._append.stage(room, pdu, ())]
                 member = await self._memberships.own_content(creator, "join")
@@ -166,6 +167,7 @@ class RoomCreation:
         writes: list[Write] = []
         for event in events:
             new = NewEvent(sender, event.type, event.content, event.state_key, origin_server_ts=ts)
+            know_empty_places(room, new)
             try:
                 pdu, auth_nids = await self._send.make(room, new)
             except AuthRuleFailed as error:
@@ -270,6 +272,14 @@ class RoomCreation:
                 failures.append(error)
         if failures and len(failures) == len(users):
             raise failures[0]
+
+
+def know_empty_places(room: LiveRoom, new: NewEvent) -> None:
+    """Spare the database the question for state that a room which is not there yet cannot have."""
+    places = auth_event_places(new.type, new.state_key, new.sender, new.content, room.version)
+    for place in (*places, (new.type, new.state_key or "")):
+        if place not in room.state:
+            room.set_entry(place, None)
 
 
 def direct_flag(*, is_direct: bool) -> dict[str, Any]:

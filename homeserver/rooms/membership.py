@@ -105,6 +105,8 @@ class Memberships:
         """
         content = await self.own_content(joiner.user_id, "join", extra)
         if not await self._is_held(room_id):
+            if joiner.is_guest:
+                raise GuestAccessForbidden("Guests may not join rooms that are not on this server")
             await self._remote.join(joiner.user_id, room_id, servers, content)
             return
         if third_party_signed is not None:

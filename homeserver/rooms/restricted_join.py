@@ -56,6 +56,7 @@ class RestrictedJoins:
         raise UnableToGrantJoin(f"Nobody on {self._server_name} may let users into this room")
 
     async def _check_allowed(self, room: LiveRoom, user_id: str) -> None:
+        await self._live.load_entries(room, (JOIN_RULES,))
         rules = room.state[JOIN_RULES]
         allowed = allowed_room_ids(rules.pdu.content)[:MAX_ALLOWED_ROOMS] if rules else []
         known = await rooms_with_local_members(self._db, allowed)
