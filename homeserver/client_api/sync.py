@@ -3,11 +3,8 @@
 Source: client-server API, "Syncing".
 """
 
-import orjson
-
 from federation.protocol.endpoint import Access, endpoint
-from federation.protocol.errors import InvalidParam
-from federation.protocol.filters import NO_FILTER, SyncFilter, parse_sync_filter
+from federation.protocol.filters import NO_FILTER, SyncFilter
 from homeserver.http.call import Call
 from homeserver.rooms.viewer import Viewer
 from homeserver.sync.request import SyncRequest
@@ -41,12 +38,10 @@ async def read_filter(call: Call, text: str | None) -> SyncFilter:
     """The filter of the query: the ID of one that was uploaded, or JSON."""
     if text is None:
         return NO_FILTER
-    if not text.startswith("{"):
-        return await call.services.personal.filters.parsed(call.user_nid, text)
-    try:
-        return parse_sync_filter(orjson.loads(text))
-    except orjson.JSONDecodeError as error:
-        raise InvalidParam("The filter is not JSON") from error
+    filters = call.services.personal.filters
+    if text.startswith("{"):
+        return filters.parse_inline(text)
+    return await filters.parsed(call.user_nid, text)
 
 
 ENDPOINTS = (sync,)

@@ -25,11 +25,12 @@ COST_PER_BYTE = 3
 class Filters:
     """Keeps filters, and the parsed form of those in use."""
 
-    __slots__ = ("_db", "_parsed")
+    __slots__ = ("_db", "_inline", "_parsed")
 
     def __init__(self, db: Pool, max_bytes: int) -> None:
         self._db = db
-        self._parsed: Cache[tuple[int, str], SyncFilter] = Cache(max_bytes)
+        self._parsed: Cache[tuple[int, str], SyncFilter] = Cache(max_bytes // 2)
+        self._inline: Cache[str, SyncFilter] = Cache(max_bytes // 2)
 
     async def add(self, user_nid: int, fields: Mapping[str, Any]) -> str:
         """Keep a filter; its ID. Raises `BadJson`, `InvalidParam`."""
@@ -60,4 +61,16 @@ class Filters:
             kept = parse_sync_filter(orjson.loads(found))
             cost = PARSED_COST + COST_PER_BYTE * len(found)
             self._parsed.put((user_nid, filter_id), kept, cost)
+        return kept
+
+    def parse_inline(self, text: str) -> SyncFilter:
+        """The filter that a request carries as JSON. Raises `BadJson`, `InvalidParam`."""
+        kept = self._inline.get(text)
+        if kept is None:
+            try:
+                fields = orjson.loads(text)
+            except orjson.JSONDecodeError as error:
+                raise InvalidParam("The filter is not JSON") from error
+            kept = parse_sync_filter(fields)
+            self._inline.put(text, kept, PARSED_COST + COST_PER_BYTE * len(text))
         return kept

@@ -14,7 +14,7 @@ import orjson
 
 from federation.protocol.auth_events import member_place
 from federation.protocol.event_rendering import dump_event
-from federation.protocol.filters import EventFormat, SyncFilter
+from federation.protocol.filters import EventFormat, RoomEventFilter, SyncFilter
 from homeserver.push.counts import UnreadCounts
 from homeserver.rooms.client_events import ClientEvents, build_fields
 from homeserver.rooms.history_token import gap_before
@@ -117,8 +117,12 @@ class LiveSync:
             if not window.has_room_since(room_nid, since):
                 continue
             changes = window.room_changes(room_nid, since)
-            events = [change for change in changes if isinstance(change, EventAdded)]
-            if len(events) > limit or not window.has_intact_events(room_nid, since):
+            events = select_events(changes, wanted.room.timeline)
+            if (
+                events is None
+                or len(events) > limit
+                or not window.has_intact_events(room_nid, since)
+            ):
                 return None
             receipts = [
                 change
@@ -267,13 +271,32 @@ class LiveSync:
 
 
 def is_plain(wanted: SyncFilter) -> bool:
-    """Whether a filter leaves the timeline's events as they are."""
+    """Whether a filter leaves the events as they are, and there may be any."""
     return (
         wanted.event_fields is None
         and wanted.event_format is EventFormat.CLIENT
-        and wanted.room.timeline.is_empty
-        and wanted.room.timeline.limit != 0
+        and not wanted.room.timeline.wants_nothing
     )
+
+
+def select_events(
+    changes: Sequence[EventAdded | ReceiptMoved], wanted: RoomEventFilter
+) -> list[EventAdded] | None:
+    """The events that a filter wants in the timeline; None if it refuses a state event.
+
+    That one is then to be told in the state.
+    """
+    events = [change for change in changes if isinstance(change, EventAdded)]
+    if wanted.is_empty:
+        return events
+    kept = []
+    for added in events:
+        event = added.event
+        if wanted.allows_event(event.type, event.sender, "", event.content):
+            kept.append(added)
+        elif event.state_key is not None:
+            return None
+    return kept
 
 
 def has_state(news: Sequence[RoomNews]) -> bool:
