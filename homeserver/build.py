@@ -13,6 +13,7 @@ from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.push.counts import UnreadCounts
 from homeserver.push.notifications import Notifications
+from homeserver.push.personal_settings import PersonalSettings
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.rooms.append import Append
@@ -113,10 +114,10 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
 def build_services(core: Core) -> Services:
     """All services over a core."""
     part = core.cache_bytes // 32
-    rooms = _build_rooms(core, part)
+    rules = PushRules(core.db, core.committer, part)
+    rooms = _build_rooms(core, part, rules)
     users = _build_users(core, part, rooms)
     ignored = IgnoredUsers(core.db, core.names, part)
-    rules = PushRules(core.db, core.committer, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     contexts = RoomContexts(core.db, core.names, part)
     typing = Typing(core.clock())
@@ -167,7 +168,7 @@ def _build_sync(
     return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared), core.clock)
 
 
-def _build_rooms(core: Core, part: int) -> Rooms:
+def _build_rooms(core: Core, part: int, rules: PushRules) -> Rooms:
     invitations = InvitePermissions(core.db, part)
     _listen(core, invitations.heard)
     return build_rooms(
@@ -179,7 +180,12 @@ def _build_rooms(core: Core, part: int) -> Rooms:
         clock=core.clock,
         settings=core.settings,
         key=core.key,
-        ports=RoomPorts(MemberProfiles(core.db, core.names), invitations, NoRemoteRooms()),
+        ports=RoomPorts(
+            MemberProfiles(core.db, core.names),
+            invitations,
+            PersonalSettings(core.db, core.committer, rules),
+            NoRemoteRooms(),
+        ),
     )
 
 

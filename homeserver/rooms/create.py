@@ -41,6 +41,7 @@ from homeserver.rooms.membership import Memberships
 from homeserver.rooms.ports import Invitations
 from homeserver.rooms.presets import RoomRequest, StateEvent, create_content, first_state
 from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.successors import Successors
 from storage.add_events import AddRoom, RoomExists, take_room_nid
 from storage.aliases import AddAlias, AliasTaken, find_alias
 from storage.committer import Write
@@ -77,6 +78,7 @@ class RoomCreation:
         append: Append,
         send: Send,
         memberships: Memberships,
+        successors: Successors,
         invitations: Invitations,
         settings: RoomSettings,
         clock: Clock,
@@ -89,6 +91,7 @@ class RoomCreation:
         self._append = append
         self._send = send
         self._memberships = memberships
+        self._successors = successors
         self._invitations = invitations
         self._settings = settings
         self._clock = clock
@@ -118,6 +121,7 @@ class RoomCreation:
         room_id = await self._commit(
             creator, content, version, events, alias=alias, published=request.published
         )
+        await self._successors.joined(creator, room_id)
         await self._invite_remote(creator, room_id, remote, is_direct=request.is_direct)
         return room_id
 

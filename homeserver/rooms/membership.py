@@ -32,6 +32,7 @@ from homeserver.rooms.live import LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.ports import Invitations, MemberProfiles, RemoteRooms
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.successors import Successors
 from storage.changes import Membership
 from storage.committer import Write
 from storage.database import Database
@@ -76,6 +77,7 @@ class Memberships:
         profiles: MemberProfiles,
         invitations: Invitations,
         remote: RemoteRooms,
+        successors: Successors,
         server_name: ServerName,
     ) -> None:
         self._db = db
@@ -87,6 +89,7 @@ class Memberships:
         self._profiles = profiles
         self._invitations = invitations
         self._remote = remote
+        self._successors = successors
         self._server_name = server_name
 
     async def join(
@@ -107,15 +110,17 @@ class Memberships:
         if not await self._is_held(room_id):
             if joiner.is_guest:
                 raise GuestAccessForbidden("Guests may not join rooms that are not on this server")
-            await self._remote.join(joiner.user_id, room_id, servers, content)
+            await self._join_remotely(joiner.user_id, room_id, servers, content)
             return
         if third_party_signed is not None:
             await self._redeem(room_id, joiner.user_id, third_party_signed)
 
+        already_joined = False
+
         async def check(room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any] | None:
-            if membership_of(current) == "join":
-                return None
-            return await self._join_content(room, joiner, content)
+            nonlocal already_joined
+            already_joined = membership_of(current) == "join"
+            return None if already_joined else await self._join_content(room, joiner, content)
 
         try:
             await self._change(room_id, joiner.user_id, joiner.user_id, check)
@@ -123,7 +128,10 @@ class Memberships:
             others = [*servers, *await self._other_servers(room_id)]
             if not others:
                 raise Forbidden(refusal.message) from refusal
-            await self._remote.join(joiner.user_id, room_id, others, content)
+            await self._join_remotely(joiner.user_id, room_id, others, content)
+        else:
+            if not already_joined:
+                await self._successors.joined(joiner.user_id, room_id)
 
     async def knock(
         self, joiner: Joiner, room_id: RoomId, *, servers: Sequence[str] = (), reason: str | None
@@ -265,6 +273,12 @@ class Memberships:
         profile = await self._profiles.get(user_id)
         extra = {k: v for k, v in (extra or {}).items() if k != VOUCHER}
         return {**profile, **extra, "membership": membership}
+
+    async def _join_remotely(
+        self, user_id: UserId, room_id: RoomId, servers: Sequence[str], content: Mapping[str, Any]
+    ) -> None:
+        await self._remote.join(user_id, room_id, servers, content)
+        await self._successors.joined(user_id, room_id)
 
     async def _join_content(
         self, room: LiveRoom, joiner: Joiner, content: Mapping[str, Any]

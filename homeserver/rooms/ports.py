@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol
 from federation.protocol.errors import Forbidden, NotFound
 from federation.protocol.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 from homeserver.rooms.send import NewEvent
+from storage.names import RoomName
 
 
 class MemberProfiles(Protocol):
@@ -21,6 +22,15 @@ class Invitations(Protocol):
 
     async def check_invite(self, inviter: str, invitee_nid: int) -> None:
         """Raise `InviteBlocked` if the user takes no invites from the inviter."""
+
+
+class PersonalSettings(Protocol):
+    """What users have set for rooms: notifications, tags."""
+
+    async def carry_over(
+        self, user_id: UserId, user_nid: int, old: RoomName, new: RoomName
+    ) -> None:
+        """Set for the new room what is set for the old."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from homeserver.rooms.create import RoomCreation
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.membership import Memberships
-from homeserver.rooms.ports import Invitations, MemberProfiles, RemoteRooms
+from homeserver.rooms.ports import Invitations, MemberProfiles, PersonalSettings, RemoteRooms
 from homeserver.rooms.readable_state import ReadableState
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import Send
+from homeserver.rooms.successors import Successors
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.rooms.user_events import UserEvents
 from homeserver.rooms.user_rooms import UserRooms
@@ -29,6 +30,7 @@ class RoomPorts:
 
     profiles: MemberProfiles
     invitations: Invitations
+    settings: PersonalSettings
     remote: RemoteRooms
 
 
@@ -62,6 +64,7 @@ def build_rooms(
     """Put the services together."""
     server_name = ServerName(settings.server.name)
     restricted_joins = RestrictedJoins(db, names, live, server_name)
+    successors = Successors(db, names, live, ports.settings)
     memberships = Memberships(
         db,
         names,
@@ -72,6 +75,7 @@ def build_rooms(
         ports.profiles,
         ports.invitations,
         ports.remote,
+        successors,
         server_name,
     )
     aliases = Aliases(db, names, live, send, ports.remote, settings.rooms, server_name)
@@ -82,6 +86,7 @@ def build_rooms(
         append,
         send,
         memberships,
+        successors,
         ports.invitations,
         settings.rooms,
         clock,
@@ -94,7 +99,7 @@ def build_rooms(
         restricted_joins=restricted_joins,
         aliases=aliases,
         directory=Directory(db, names, live, ports.remote, settings.rooms, clock, server_name),
-        upgrades=Upgrades(db, live, append, send, creation, settings.rooms),
+        upgrades=Upgrades(db, live, append, send, creation, successors, settings.rooms),
         state=ReadableState(db, names),
         events=UserEvents(db, names, live, send, memberships, aliases, server_name),
         of_users=UserRooms(db, names, memberships, aliases, settings.registration.auto_join_rooms),

@@ -34,6 +34,7 @@ from homeserver.rooms.presets import (
     with_guarded_tombstone,
 )
 from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.successors import Successors
 from storage.aliases import MoveAliases
 from storage.committer import Write
 from storage.current_state import current_state_events
@@ -88,6 +89,7 @@ class Upgrades:
         append: Append,
         send: Send,
         creation: RoomCreation,
+        successors: Successors,
         settings: RoomSettings,
     ) -> None:
         self._db = db
@@ -95,6 +97,7 @@ class Upgrades:
         self._append = append
         self._send = send
         self._creation = creation
+        self._successors = successors
         self._settings = settings
 
     async def upgrade(self, request: UpgradeRequest, room_id: RoomId) -> RoomId:
@@ -115,10 +118,12 @@ class Upgrades:
             return new.room_id, writes
 
         try:
-            return await self._send.in_room(room_id, attempt)
+            new_id = await self._send.in_room(room_id, attempt)
         except BaseException:
             self._drop(made)
             raise
+        await self._successors.joined(request.user_id, new_id)
+        return new_id
 
     def _drop(self, made: list[LiveRoom]) -> None:
         """Forget rooms that have not come to be."""

@@ -150,3 +150,30 @@ async def test_upgrades_take_power_and_a_known_version(homes: Homes) -> None:
     none = "v3/rooms/!none:test/upgrade"
     (await alice.post(none, {"new_version": "11"})).refused(404, "M_NOT_FOUND")
     assert "m.room.tombstone" not in await state_types(alice, room)
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_settings_for_a_room_hold_in_its_successor(homes: Homes, *, by_hand: bool) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room = await alice.create_room(preset="public_chat", room_version="10")
+    await bob.join(room)
+    for client in (alice, bob):
+        rule = f"v3/pushrules/global/room/{room}"
+        (await client.put(rule, {"actions": ["dont_notify"]})).ok()
+        tag = f"v3/user/{client.user_id}/rooms/{room}/tags/m.favourite"
+        (await client.put(tag, {"order": 0.5})).ok()
+        direct = f"v3/user/{client.user_id}/account_data/m.direct"
+        (await client.put(direct, {alice.user_id: [room], "@x:test": ["!other:test"]})).ok()
+    if by_hand:
+        content = {"predecessor": {"room_id": room}}
+        replacement = await alice.create_room(preset="public_chat", creation_content=content)
+    else:
+        replacement = await upgrade(alice, room, "11")
+    await bob.join(replacement)
+    for client in (alice, bob):
+        rules = (await client.get("v3/pushrules/")).ok()["global"]["room"]
+        assert {rule["rule_id"] for rule in rules} == {room, replacement}
+        tags = (await client.get(f"v3/user/{client.user_id}/rooms/{replacement}/tags")).ok()
+        assert tags == {"tags": {"m.favourite": {"order": 0.5}}}
+        direct = (await client.get(f"v3/user/{client.user_id}/account_data/m.direct")).ok()
+        assert direct == {alice.user_id: [room, replacement], "@x:test": ["!other:test"]}
