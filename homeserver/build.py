@@ -174,6 +174,7 @@ def _build_rooms(core: Core, part: int, rules: PushRules) -> Rooms:
     return build_rooms(
         db=core.db,
         names=core.names,
+        committer=core.committer,
         live=core.live,
         append=core.append,
         send=core.send,

@@ -68,15 +68,10 @@ class AddAlias(Write):
     async def store(cls, db: Database, placed: Sequence[tuple["AddAlias", int]]) -> None:
         """Insert the aliases."""
         for new, _ in placed:
-            await insert_alias(db, new.alias, new.room_id, new.creator_nid)
-
-
-async def insert_alias(db: Database, alias: str, room_id: str, creator_nid: int) -> None:
-    """Make an alias. Raises `AliasTaken`."""
-    try:
-        await db.execute(INSERT_ALIAS, alias, room_id, creator_nid)
-    except asyncpg.UniqueViolationError as error:
-        raise AliasTaken from error
+            try:
+                await db.execute(INSERT_ALIAS, new.alias, new.room_id, new.creator_nid)
+            except asyncpg.UniqueViolationError as error:
+                raise AliasTaken from error
 
 
 DELETE_ALIAS = "DELETE FROM room_aliases WHERE alias = $1"

@@ -22,7 +22,8 @@ from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.ports import AliasTarget, RemoteRooms
 from homeserver.rooms.readable_rooms import is_world_readable
 from homeserver.rooms.send import NewEvent, Send
-from storage.aliases import aliases_of, delete_alias, find_alias, insert_alias
+from storage.aliases import AddAlias, aliases_of, delete_alias, find_alias
+from storage.committer import Committer
 from storage.current_state import find_current_event
 from storage.database import Database
 from storage.memberships import is_joined
@@ -49,6 +50,7 @@ class Aliases:
         self,
         db: Database,
         names: Names,
+        committer: Committer,
         live: LiveRooms,
         send: Send,
         remote: RemoteRooms,
@@ -57,6 +59,7 @@ class Aliases:
     ) -> None:
         self._db = db
         self._names = names
+        self._committer = committer
         self._live = live
         self._send = send
         self._remote = remote
@@ -89,7 +92,7 @@ class Aliases:
             raise NotFound(f"There is no room {room_id} here")
         if not user.is_admin and not await is_joined(self._db, user.user_nid, room.room_nid):
             raise Forbidden("You must be in the room to give it an alias")
-        await insert_alias(self._db, checked, room_id, user.user_nid)
+        await self._committer.commit(AddAlias(checked, room_id, user.user_nid))
 
     async def remove(self, user: AliasUser, alias: str) -> None:
         """Remove an alias, and tell the room where it was announced if the user may.

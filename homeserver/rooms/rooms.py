@@ -20,6 +20,7 @@ from homeserver.rooms.successors import Successors
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.rooms.user_events import UserEvents
 from homeserver.rooms.user_rooms import UserRooms
+from storage.committer import Committer
 from storage.database import Database
 from storage.names import Names
 
@@ -53,6 +54,7 @@ def build_rooms(
     *,
     db: Database,
     names: Names,
+    committer: Committer,
     live: LiveRooms,
     append: Append,
     send: Send,
@@ -78,7 +80,7 @@ def build_rooms(
         successors,
         server_name,
     )
-    aliases = Aliases(db, names, live, send, ports.remote, settings.rooms, server_name)
+    aliases = Aliases(db, names, committer, live, send, ports.remote, settings.rooms, server_name)
     creation = RoomCreation(
         db,
         names,
