@@ -115,7 +115,9 @@ def build_services(core: Core) -> Services:
     """All services over a core."""
     part = core.cache_bytes // 32
     rules = PushRules(core.db, core.committer, part)
-    rooms = _build_rooms(core, part, rules)
+    invites = InvitePermissions(core.db, part)
+    _listen(core, invites.heard)
+    rooms = _build_rooms(core, invites, rules)
     users = _build_users(core, part, rooms)
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
@@ -141,7 +143,7 @@ def build_services(core: Core) -> Services:
         push_rules=rules,
         clients=clients,
         reading=reading,
-        sync=_build_sync(core, part, clients, rules, contexts, typing, ignored),
+        sync=_build_sync(core, part, clients, rules, contexts, typing, ignored, invites),
         notifications=Notifications(core.db, core.names, rules, contexts, clients),
     )
 
@@ -154,6 +156,7 @@ def _build_sync(
     contexts: RoomContexts,
     typing: Typing,
     ignored: IgnoredUsers,
+    invites: InvitePermissions,
 ) -> Sync:
     counts = UnreadCounts(core.db, core.stream, rules, contexts, part)
     followers = Followers(core.db, core.stream)
@@ -165,12 +168,10 @@ def _build_sync(
         lambda room_nid, _user, _typing: followers.typing_changed(room_nid, typing.serial)
     )
     shared = (core.db, core.names, core.stream, clients, counts, lazy, typing, rules, ignored)
-    return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared), core.clock)
+    return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared, invites), core.clock)
 
 
-def _build_rooms(core: Core, part: int, rules: PushRules) -> Rooms:
-    invitations = InvitePermissions(core.db, part)
-    _listen(core, invitations.heard)
+def _build_rooms(core: Core, invites: InvitePermissions, rules: PushRules) -> Rooms:
     return build_rooms(
         db=core.db,
         names=core.names,
@@ -183,7 +184,7 @@ def _build_rooms(core: Core, part: int, rules: PushRules) -> Rooms:
         key=core.key,
         ports=RoomPorts(
             MemberProfiles(core.db, core.names),
-            invitations,
+            invites,
             PersonalSettings(core.db, core.committer, rules),
             NoRemoteRooms(),
         ),

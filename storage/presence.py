@@ -129,3 +129,16 @@ SELECT_PRESENT = f"""
 async def users_present(db: Database) -> list[PresenceSet]:
     """The users of this server who are not offline."""
     return [PresenceSet(*row) for row in await db.fetch(SELECT_PRESENT)]
+
+
+SELECT_JOINED_USERS = """
+    SELECT DISTINCT p.user_nid
+      FROM memberships AS m
+      JOIN presence AS p USING (user_nid)
+     WHERE m.room_nid = ANY($1::integer[]) AND m.membership = 1
+"""
+
+
+async def joined_users(db: Database, room_nids: Iterable[int]) -> list[int]:
+    """The members of the rooms who have any presence."""
+    return [row[0] for row in await db.fetch(SELECT_JOINED_USERS, list(room_nids))]

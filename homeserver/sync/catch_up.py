@@ -16,7 +16,7 @@ from homeserver.rooms.history_visibility import OwnMembership, SeenEvent
 from homeserver.sync.classify import Sections, classify_all, classify_changed
 from homeserver.sync.followers import Follower, RoomMembership
 from homeserver.sync.lazy_members import LazyMembers
-from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
+from homeserver.sync.ports import IgnoredUsers, InvitesTaken, ShownAccountData, TypingUsers
 from homeserver.sync.reading import Reading
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
@@ -26,10 +26,10 @@ from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines
 from homeserver.sync.token import SyncToken
 from homeserver.sync.told_states import ToldStates
 from storage.account_data import account_data_after, account_data_of_rooms, all_account_data
-from storage.changes import AccountDataSet, ReceiptMoved, StoredEvent
+from storage.changes import AccountDataSet, PresenceSet, ReceiptMoved, StoredEvent
 from storage.database import Database
 from storage.names import Names
-from storage.presence import presence_after
+from storage.presence import joined_users, presence_after, presence_of
 from storage.receipts import receipts_after
 from storage.stream import Stream
 
@@ -48,6 +48,7 @@ class CatchUp:
         typing: TypingUsers,
         account_data: ShownAccountData,
         ignored: IgnoredUsers,
+        invites: InvitesTaken,
     ) -> None:
         self._db = db
         self._names = names
@@ -58,6 +59,7 @@ class CatchUp:
         self._typing = typing
         self._account_data = account_data
         self._ignored = ignored
+        self._invites = invites
 
     async def read(self, follower: Follower, request: SyncRequest) -> SyncBody:
         """What to tell of everything since the request's token."""
@@ -76,14 +78,7 @@ class CatchUp:
         self._add_ephemeral(reading, body, receipts)
         self._add_account_data(reading, body, account_data)
         await self._add_invitations(reading, body)
-        presence = (
-            await presence_after(self._db, follower.user_nid, max(since, 0), token.position)
-            if not request.wanted.presence.wants_nothing
-            else []
-        )
-        body.presence = [
-            p for p in presence if request.wanted.presence.allows("m.presence", p.user_id)
-        ]
+        body.presence = await self._presence(reading)
         return body
 
     async def _classify(
@@ -280,25 +275,56 @@ class CatchUp:
 
     async def _add_invitations(self, reading: Reading, body: SyncBody) -> None:
         sections = reading.sections
-        invited = await self._without_ignored(reading, sections.invited)
+        invited = await self._without_unwanted(reading, sections.invited)
         stripped = await read_stripped_states(
             self._db, self._names, reading.follower.user_nid, {**invited, **sections.knocked}
         )
         body.invited = {reading.rooms[nid]: stripped.get(nid, []) for nid in invited}
         body.knocked = {reading.rooms[nid]: stripped.get(nid, []) for nid in sections.knocked}
 
-    async def _without_ignored(
+    async def _without_unwanted(
         self, reading: Reading, invited: Mapping[int, RoomMembership]
     ) -> dict[int, RoomMembership]:
-        """Invites but those by ignored users."""
-        if not reading.ignored:
-            return dict(invited)
+        """Invites but those by ignored users and those that the user does not take."""
         inviters = await self._names.users.get_texts(own.sender_nid for own in invited.values())
+        user_nid = reading.follower.user_nid
         return {
             nid: own
             for nid, own in invited.items()
             if inviters[own.sender_nid] not in reading.ignored
+            and await self._invites.shows_invite(inviters[own.sender_nid], user_nid)
         }
+
+    async def _presence(self, reading: Reading) -> list[PresenceSet]:
+        """Presence that changed, and that of everybody with whom a room is newly shared."""
+        wanted = reading.request.wanted.presence
+        if wanted.wants_nothing:
+            return []
+        user_nid, since = reading.follower.user_nid, max(reading.since, 0)
+        changed = await presence_after(self._db, user_nid, since, reading.upto)
+        if since:
+            told = {presence.user_nid for presence in changed}
+            newcomers = await self._newcomers(reading)
+            changed += await presence_of(self._db, newcomers - told)
+        return [p for p in changed if wanted.allows("m.presence", p.user_id)]
+
+    async def _newcomers(self, reading: Reading) -> set[int]:
+        """Users who joined a room of the user's, or whose room the user joined."""
+        new = reading.sections.new & set(reading.sections.joined)
+        users = set(await joined_users(self._db, new)) if new else set()
+        joins = {
+            item.event.state_key
+            for timeline in reading.timelines.values()
+            for item in timeline.events
+            if is_join(item.event) and item.event.state_key is not None
+        }
+        users |= set((await self._names.users.find_nids(joins)).values())
+        return users - {reading.follower.user_nid}
+
+
+def is_join(event: StoredEvent) -> bool:
+    """Whether an event is somebody's join."""
+    return event.type == "m.room.member" and event.content.get("membership") == "join"
 
 
 def is_uneventful(timeline: Timeline | None) -> bool:

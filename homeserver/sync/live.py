@@ -30,10 +30,10 @@ from homeserver.sync.summaries import find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
 from storage.cache import Cache
-from storage.changes import EventAdded, ReceiptMoved
+from storage.changes import EventAdded, Membership, ReceiptMoved
 from storage.database import Database
 from storage.names import Names
-from storage.presence import presence_after
+from storage.presence import presence_after, presence_of
 from storage.stream import Stream
 
 RENDERED_BYTES = 4_000_000
@@ -97,14 +97,22 @@ class LiveSync:
         account_data = window.account_data_changes(follower.user_nid, since.position)
         typing = self._typing.changed_after(since.typing, follower.joined)
         has_presence = window.presence_position > since.position
+        newcomers = {
+            added.member_nid
+            for item in news
+            for added in item.events
+            if added.member_nid is not None and added.membership is Membership.JOIN
+        } - {follower.user_nid}
         body = SyncBody(str(upto))
         await self._add_rooms(body, follower, request, news, upto.position)
         await self._add_account_data(body, follower, request.viewer, wanted, account_data)
         await self._add_typing(body, wanted, typing)
-        if has_presence and not wanted.presence.wants_nothing:
+        if (has_presence or newcomers) and not wanted.presence.wants_nothing:
             changed = await presence_after(
                 self._db, follower.user_nid, since.position, upto.position
             )
+            told = {presence.user_nid for presence in changed}
+            changed += await presence_of(self._db, newcomers - told)
             body.presence = [p for p in changed if wanted.presence.allows("m.presence", p.user_id)]
         return body
 

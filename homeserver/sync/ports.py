@@ -13,6 +13,13 @@ class IgnoredUsers(Protocol):
         """The user IDs that a user ignores."""
 
 
+class InvitesTaken(Protocol):
+    """Whose invites users take."""
+
+    async def shows_invite(self, inviter: str, invitee_nid: int) -> bool:
+        """Whether a user of ours wants to see invites from somebody."""
+
+
 class ShownAccountData(Protocol):
     """Turns stored account data into what clients see."""
 

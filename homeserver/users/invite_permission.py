@@ -79,6 +79,10 @@ class InvitePermissions:
         """Whether an invite is let in; it may still be one that is never shown."""
         return await self.permission(inviter, invitee_nid) is not InvitePermission.BLOCK
 
+    async def shows_invite(self, inviter: str, invitee_nid: int) -> bool:
+        """Whether an invite is shown to whom it is for."""
+        return await self.permission(inviter, invitee_nid) is InvitePermission.ALLOW
+
     async def check_invite(self, inviter: str, invitee_nid: int) -> None:
         """Raise `InviteBlocked` unless the invite is let in."""
         if not await self.may_invite(inviter, invitee_nid):
