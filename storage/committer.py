@@ -80,10 +80,14 @@ class Write(ABC):
         return ()
 
 
+Maker = Callable[[], Awaitable[Sequence[Write]]]
+
+
 @dataclass(slots=True)
 class _Submission:
-    writes: tuple[Write, ...]
+    writes: Sequence[Write]
     done: "asyncio.Future[int]"
+    make: "Maker | None" = None
 
 
 class Committer:
@@ -118,11 +122,22 @@ class Committer:
 
         The future raises what `store` raised, or `DatabaseUnavailable`.
         """
+        return self._enqueue(writes, None)
+
+    def submit_alone(self, make: Maker) -> "asyncio.Future[int]":
+        """Queue writes that are made when nobody else, in no process, can commit anything.
+
+        What `make` reads cannot change before its writes are stored. All writers wait for it, so
+        it is for those who were overtaken again and again. It must not wait for a commit.
+        """
+        return self._enqueue((), make)
+
+    def _enqueue(self, writes: Sequence[Write], make: Maker | None) -> "asyncio.Future[int]":
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self._closing:
             done.set_exception(DatabaseUnavailable())
             return done
-        self._queue.append(_Submission(writes, done))
+        self._queue.append(_Submission(writes, done, make))
         self._gathered.set()
         return done
 
@@ -137,14 +152,22 @@ class Committer:
             self._gathered.clear()
             await self._listen_again()
             while self._queue:
-                batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
-                await self._commit_batch(batch)
+                await self._commit_batch(self._take_batch())
         await self._leave()
 
     def close(self) -> None:
         """Take no more work; `run` ends once what was taken is committed."""
         self._closing = True
         self._gathered.set()
+
+    def _take_batch(self) -> list[_Submission]:
+        """What the next transaction stores: what has gathered, or one that wants to be alone."""
+        batch = [self._queue.popleft()]
+        while self._queue and len(batch) < MAX_BATCH:
+            if batch[-1].make is not None or self._queue[0].make is not None:
+                break
+            batch.append(self._queue.popleft())
+        return batch
 
     async def _commit_batch(self, batch: list[_Submission]) -> None:
         try:
@@ -166,9 +189,12 @@ class Committer:
 
     async def _transact(self, batch: list[_Submission]) -> tuple[list[tuple[Write, int]], int]:
         connection = await self._connected()
-        writes = [write for submission in batch for write in submission.writes]
-        total = sum(write.positions for write in writes)
         async with connection.transaction():
+            if (make := batch[0].make) is not None:
+                await connection.fetchrow(TAKE_POSITIONS, 0)
+                batch[0].writes = await make()
+            writes = [write for submission in batch for write in submission.writes]
+            total = sum(write.positions for write in writes)
             after, peers = await connection.fetchrow(TAKE_POSITIONS, total)
             placed = _place(writes, after - total)
             for kind, items in sorted(_by_kind(placed).items(), key=_storing_order):

@@ -6,7 +6,7 @@ up; the wait for the commit happens outside, so that many events share one.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from federation.protocol.canonical_json import encode_for
@@ -142,8 +142,25 @@ class Append:
 
     def submit(self, room: LiveRoom, writes: Sequence[Write]) -> "asyncio.Future[int]":
         """Hand staged writes to the committer; if their commit fails, the live room is dropped."""
-        room.pending += 1
         done = self._committer.submit(*writes)
+        self._watch(room, done)
+        return done
+
+    def submit_alone(
+        self, make: Callable[[], Awaitable[tuple[LiveRoom, Sequence[Write]]]]
+    ) -> "asyncio.Future[int]":
+        """Have writes staged, in a room that was loaded for it, while no process can commit."""
+
+        async def stage() -> Sequence[Write]:
+            room, writes = await make()
+            self._watch(room, done)
+            return writes
+
+        done = self._committer.submit_alone(stage)
+        return done
+
+    def _watch(self, room: LiveRoom, done: "asyncio.Future[int]") -> None:
+        room.pending += 1
 
         def settle(future: "asyncio.Future[int]") -> None:
             room.pending -= 1
@@ -153,7 +170,6 @@ class Append:
                 room.forget_large_layers()
 
         done.add_done_callback(settle)
-        return done
 
     async def _derive(self, room: LiveRoom, changes: Mapping[int, int]) -> Write:
         base: Snapshot | None = room.snapshot

@@ -7,7 +7,8 @@ was about to use it loads it again.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +146,23 @@ class LiveRooms:
                 self._rooms.put(room_id, room, ROOM_COST)
         self._loading.pop(room_id, None)
         return room
+
+    @asynccontextmanager
+    async def reloaded(self, room_id: str) -> AsyncIterator[LiveRoom]:
+        """The room as the database has it, locked before anybody else can use it.
+
+        Raises `NotFound`.
+        """
+        async with self._loading.setdefault(room_id, asyncio.Lock()):
+            room = await self._load(room_id)
+            await room.lock.acquire()
+            self.drop_id(room_id)
+            self._rooms.put(room_id, room, ROOM_COST)
+        self._loading.pop(room_id, None)
+        try:
+            yield room
+        finally:
+            room.lock.release()
 
     def add(self, name: RoomName) -> LiveRoom:
         """A room that is about to be created."""

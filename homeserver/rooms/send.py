@@ -25,8 +25,11 @@ from storage.database import Database
 from storage.events import get_events
 
 T = TypeVar("T")
-ATTEMPTS = 8
-"""How often an event is made again when other processes keep moving its room."""
+Attempt = Callable[[LiveRoom], Awaitable[tuple[T, Sequence[Write]]]]
+"""Works out a result and the writes that it needs, in a room that is locked."""
+
+ATTEMPTS = 4
+"""How often an event is made while other processes may overtake it; the next time they wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,7 @@ class Send:
                 raise
             return await self.get_sent(transaction)
 
-    async def in_room(
-        self, room_id: str, attempt: Callable[[LiveRoom], Awaitable[tuple[T, Sequence[Write]]]]
-    ) -> T:
+    async def in_room(self, room_id: str, attempt: Attempt[T]) -> T:
         """Run `attempt` with the room locked, commit the writes that it returns with its result.
 
         It is run again when another process has moved the room meanwhile, so it must have no
@@ -118,13 +119,7 @@ class Send:
             async with room.lock:
                 if room.is_stale:
                     continue
-                revision = room.revision
-                try:
-                    result, writes = await attempt(room)
-                except BaseException:
-                    if room.revision != revision:
-                        self._live.drop(room)
-                    raise
+                result, writes = await self._attempt(room, attempt)
                 # Without writes the result may still rest on events that are not committed yet.
                 done = self._append.submit(room, writes) if writes or room.pending else None
             try:
@@ -134,7 +129,29 @@ class Send:
                 continue
             if writes or not room.is_stale:
                 return result
-        raise RoomMoved([room.room_nid])
+        return await self._in_room_alone(room_id, attempt)
+
+    async def _in_room_alone(self, room_id: str, attempt: Attempt[T]) -> T:
+        """Run `attempt` while no process can move the room: whoever was overtaken gets his turn."""
+        results: list[T] = []
+
+        async def make() -> tuple[LiveRoom, Sequence[Write]]:
+            async with self._live.reloaded(room_id) as room:
+                result, writes = await self._attempt(room, attempt)
+                results.append(result)
+                return room, writes
+
+        await asyncio.shield(self._append.submit_alone(make))
+        return results[0]
+
+    async def _attempt(self, room: LiveRoom, attempt: Attempt[T]) -> tuple[T, Sequence[Write]]:
+        revision = room.revision
+        try:
+            return await attempt(room)
+        except BaseException:
+            if room.revision != revision:
+                self._live.drop(room)
+            raise
 
     async def make(self, room: LiveRoom, new: NewEvent) -> tuple[Pdu, list[int]]:
         """The signed event, after all of the room's forward extremities, and its auth events.

@@ -142,3 +142,27 @@ async def test_a_caller_that_gives_up_does_not_undo_its_write(
         caller.cancel()
         await committer.commit(AddRow(2))
     assert await table.fetchval("SELECT count(*) FROM written") == 2
+
+
+async def test_writes_are_made_alone_on_what_cannot_change_meanwhile(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async def make_next() -> Sequence[Write]:
+        values = await table.fetchval("SELECT count(*) FROM written")
+        await asyncio.sleep(0.01)  # time enough for the other committer, if it could
+        assert await table.fetchval("SELECT count(*) FROM written") == values
+        return (AddRow(1_000 + values),)
+
+    async with (
+        committing(database_url, Follower()) as one,
+        committing(database_url, Follower()) as other,
+    ):
+        made = [one.submit_alone(make_next) for _ in range(5)]
+        for n in range(50):
+            await other.commit(AddRow(n))
+        positions = await asyncio.gather(*made)
+    values = dict(await table.fetch("SELECT position, value FROM written"))
+    assert [values[position] for position in positions] == [
+        1_000 + position - 1 for position in positions
+    ]
+    assert len(values) == 55
