@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from federation.protocol.errors import Forbidden, InvalidParam
+from federation.protocol.errors import Forbidden, InvalidParam, NotFound
 from federation.protocol.identifiers import ServerName, UserId, check_server_name
 from homeserver.clock import Clock
 from homeserver.config.settings import Rooms as RoomSettings
@@ -66,7 +66,9 @@ class Directory:
 
     async def is_published(self, room_id: str) -> bool:
         """Whether the room is in this server's directory. Raises `NotFound`."""
-        room = await self._live.get(room_id)
+        room = await self._names.rooms.find(room_id)
+        if room is None:
+            raise NotFound(f"There is no room {room_id} here")
         return await is_published(self._db, room.room_nid)
 
     async def set_published(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.protocol.auth_events import CREATE, POWER_LEVELS
+from federation.protocol.canonical_json import MAX_INTEGER
 from federation.protocol.errors import AuthRuleFailed, Forbidden
 from federation.protocol.identifiers import RoomId, UserId
 from federation.protocol.pdu import StateKey
@@ -256,13 +257,17 @@ def with_integers(content: Mapping[str, Any]) -> dict[str, Any]:
     """Power levels with all levels as integers, whatever the old room's version let them be."""
     integers: dict[str, Any] = dict(content)
     for name in LEVEL_DEFAULTS.keys() & content.keys():
-        integers[name] = find_level(content[name], integers_only=False) or 0
+        integers[name] = integer_level(content[name])
     for name in {"users", "events", "notifications"} & content.keys():
         levels = content[name] if isinstance(content[name], Mapping) else {}
-        integers[name] = {
-            key: find_level(level, integers_only=False) or 0 for key, level in levels.items()
-        }
+        integers[name] = {key: integer_level(level) for key, level in levels.items()}
     return integers
+
+
+def integer_level(value: object) -> int:
+    """The level that a value stands for, within the range that newer versions have."""
+    level = find_level(value, integers_only=False) or 0
+    return max(-MAX_INTEGER, min(level, MAX_INTEGER))
 
 
 def highest_level(content: Mapping[str, Any]) -> int:
@@ -317,9 +322,8 @@ def bans(state: State, ranked: Container[str]) -> list[StateEvent]:
 
 def quiet_levels(content: Mapping[str, Any]) -> dict[str, Any]:
     """Power levels with which only moderators write and invite."""
-    users_default = find_level(content.get("users_default"), integers_only=False) or 0
-    least = max(QUIET_LEVEL, users_default + 1)
+    least = max(QUIET_LEVEL, integer_level(content.get("users_default")) + 1)
     quiet = dict(content)
     for name in ("events_default", "invite"):
-        quiet[name] = max(find_level(content.get(name), integers_only=False) or 0, least)
+        quiet[name] = max(integer_level(content.get(name)), least)
     return quiet

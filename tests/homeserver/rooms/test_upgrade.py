@@ -116,15 +116,14 @@ async def test_an_upgrader_of_middling_rank_has_that_rank_in_the_new_room(
     assert after["events_default"] == (50 if may_change_levels else 0)
 
 
-async def test_levels_in_strings_become_integers(homes: Homes) -> None:
+async def test_levels_of_old_versions_become_integers_of_the_new_range(homes: Homes) -> None:
     alice = await homes.user()
-    room = await alice.create_room(
-        room_version="9",
-        power_level_content_override={"users": {alice.user_id: "100"}, "ban": "60"},
-    )
+    override = {"users": {alice.user_id: "100"}, "ban": "60", "kick": 2**60, "notifications": []}
+    room = await alice.create_room(room_version="5", power_level_content_override=override)
     replacement = await upgrade(alice, room, "10")
     levels = await state_content(alice, replacement, "m.room.power_levels")
     assert (levels["users"], levels["ban"]) == ({alice.user_id: 100}, 60)
+    assert (levels["kick"], levels["notifications"]) == (2**53 - 1, {})
 
 
 async def test_join_rules_are_such_as_the_new_version_knows(homes: Homes) -> None:
