@@ -209,16 +209,21 @@ async def find_changes(
     nids = list({nid for both in differing.values() for part in both for nid in part})
     entries = dict(zip(nids, await get_layers(db, nids), strict=True)) if nids else {}
     changes: dict[int, dict[int, int]] = {}
+    uncovered: dict[int, set[int]] = {}
     for room_nid, (old, new) in differing.items():
         now: dict[int, int] = {}
         for nid in reversed(new):
             now.update(entries[nid])
-        gone = {place for nid in old for place in entries[nid]} - now.keys()
-        if gone:
-            after = pairs[room_nid][1]
-            found = (await get_places_at(db, [after], gone))[after]
-            now |= {place: found.get(place, REMOVED) for place in gone}
         changes[room_nid] = now
+        places = {place for nid in old for place in entries[nid]} - now.keys()
+        if places:
+            uncovered[room_nid] = places
+    if uncovered:
+        tops = [pairs[room_nid][1] for room_nid in uncovered]
+        found = await get_places_at(db, tops, set().union(*uncovered.values()))
+        for room_nid, places in uncovered.items():
+            state = found[pairs[room_nid][1]]
+            changes[room_nid] |= {place: state.get(place, REMOVED) for place in places}
     return changes
 
 

@@ -7,7 +7,7 @@ added and receipts take away, so a client that keeps up costs one evaluation for
 Source: client-server API, push notifications, "Receiving notifications"; "Threading".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,10 +113,11 @@ class UnreadCounts:
     ) -> dict[int, RoomCounts]:
         """The counts of rooms, given with the position since which the user is in each."""
         evaluator = await self._rules.evaluator(user_nid, user_id)
+        contexts = await self._contexts.load(self._behind(user_nid, rooms, upto))
         unknown: dict[int, int] = {}
         for room_nid, joined_at in rooms.items():
-            counter = self._counters.get((user_nid, room_nid))
-            if counter is None or not await self._advance(counter, room_nid, evaluator, upto):
+            counter, context = self._counters.get((user_nid, room_nid)), contexts.get(room_nid)
+            if counter is None or not self._advance(counter, room_nid, evaluator, context, upto):
                 unknown[room_nid] = joined_at
         if unknown:
             await self._count(user_nid, evaluator, unknown, upto)
@@ -146,13 +147,22 @@ class UnreadCounts:
             item for item in counter.unread if not is_read(item, receipt.thread_id, position)
         ]
 
-    async def _advance(
-        self, counter: Counter, room_nid: int, evaluator: Evaluator, upto: int
+    def _behind(self, user_nid: int, room_nids: Iterable[int], upto: int) -> list[int]:
+        """The rooms that have a counter which is not at `upto` yet."""
+        counters = ((nid, self._counters.get((user_nid, nid))) for nid in room_nids)
+        return [nid for nid, counter in counters if counter is not None and counter.upto < upto]
+
+    def _advance(
+        self,
+        counter: Counter,
+        room_nid: int,
+        evaluator: Evaluator,
+        context: RoomContext | None,
+        upto: int,
     ) -> bool:
         """Count the events up to `upto` in; False if they are not at hand."""
         if counter.upto >= upto:
             return True
-        context = await self._contexts.find(room_nid)
         window = self._stream.window
         if context is None or window.start > counter.upto:
             return False

@@ -42,11 +42,6 @@ class RoomContexts:
         self._contexts: Cache[int, RoomContext] = Cache(max_bytes)
         self._views: Cache[int, EventView] = Cache(VIEWS_BYTES)
 
-    async def find(self, room_nid: int) -> RoomContext | None:
-        """The context of a room, or None if the room has no create event."""
-        context = self._contexts.get(room_nid)
-        return context if context is not None else (await self.load((room_nid,))).get(room_nid)
-
     async def load(self, room_nids: Iterable[int]) -> dict[int, RoomContext]:
         """The contexts of those of the rooms that have a create event, read together."""
         found: dict[int, RoomContext] = {}

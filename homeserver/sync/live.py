@@ -6,7 +6,7 @@ with a gap, a membership of the user's own, a redaction, a filter that shapes ev
 `catch_up.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
 from homeserver.sync.room_states import StateWanted, read_members
-from homeserver.sync.summaries import find_nameless, read_summaries
+from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
 from storage.cache import Cache
@@ -47,6 +47,18 @@ class RoomNews:
     room_nid: int
     events: Sequence[EventAdded]
     receipts: Sequence[ReceiptMoved]
+
+    def without(self, ignored: frozenset[str]) -> "RoomNews":
+        """The news less what ignored users said."""
+        if not ignored:
+            return self
+        events = [
+            added
+            for added in self.events
+            if added.event.state_key is not None or added.event.sender not in ignored
+        ]
+        receipts = [receipt for receipt in self.receipts if receipt.user_id not in ignored]
+        return RoomNews(self.room_nid, events, receipts)
 
 
 class LiveSync:
@@ -152,57 +164,59 @@ class LiveSync:
         upto: int,
     ) -> None:
         rooms = await self._names.rooms.get_many([item.room_nid for item in news])
+        ids = {nid: room.room_id for nid, room in rooms.items()}
         ignored = await self._ignored.ignored_by(follower.user_nid)
-        counted = {
-            item.room_nid: follower.rooms[item.room_nid].position
-            for item in news
-            if item.room_nid in follower.rooms
-        }
-        counts = await self._counts.of(follower.user_nid, follower.user_id, counted, upto)
         wanted = request.wanted.room
+        news = [item.without(ignored) for item in news if wanted.allows_room(ids[item.room_nid])]
+        joined_at = {item.room_nid: follower.rooms[item.room_nid].position for item in news}
+        counts = await self._counts.of(follower.user_nid, follower.user_id, joined_at, upto)
+        shown = {
+            item.room_nid: item.events
+            for item in news
+            if item.events and wanted.timeline.allows_room(ids[item.room_nid])
+        }
+        rendered = await self._render(flatten(shown.values()), request.viewer)
+        members = await self._members(shown, request) if wanted.state.lazy_load_members else {}
+        summaries = await self._summaries(follower, news)
         for item in news:
-            room_id = rooms[item.room_nid].room_id
-            if not wanted.allows_room(room_id):
-                continue
-            events = [
-                added
-                for added in item.events
-                if added.event.state_key is not None or added.event.sender not in ignored
-            ]
-            section = RoomSection(counts=counts.get(item.room_nid))
-            if events and wanted.timeline.allows_room(room_id):
-                section.timeline = await self._render(events, request.viewer)
-                section.prev_batch = str(gap_before(events[0].event))
-                if wanted.state.lazy_load_members:
-                    section.state = await self._members(events, request)
+            nid = item.room_nid
+            section = RoomSection(counts=counts.get(nid), summary=summaries.get(nid))
+            if nid in shown:
+                section.timeline = [rendered[added.event.event_nid] for added in shown[nid]]
+                section.prev_batch = str(gap_before(shown[nid][0].event))
+                section.state = members.get(nid, ())
             if item.receipts and wanted.ephemeral.allows("m.receipt"):
-                receipts = [r for r in item.receipts if r.user_id not in ignored]
-                if receipts:
-                    section.ephemeral.append(receipt_event(receipts))
-            if any(added.member_nid is not None for added in events):
-                nameless = await find_nameless(self._db, self._names, [item.room_nid])
-                summaries = await read_summaries(
-                    self._db, [item.room_nid], nameless, follower.user_nid
-                )
-                section.summary = summaries[item.room_nid]
+                section.ephemeral.append(receipt_event(item.receipts))
             if not section.is_empty:
-                body.joined[room_id] = section
+                body.joined[ids[nid]] = section
 
-    async def _render(self, added: Sequence[EventAdded], viewer: Viewer) -> list[bytes]:
-        """The JSON of events that came while the viewer was joined."""
-        simple = [self._render_simple(item, viewer) for item in added]
-        parents = {parent_of(item.event.content) for item in added}
-        rest = [
-            index
-            for index, item in enumerate(added)
-            if simple[index] is None or item.event.event_id in parents
+    async def _summaries(self, follower: Follower, news: Sequence[RoomNews]) -> dict[int, Summary]:
+        """Summaries of the rooms whose members changed."""
+        changed = [
+            item.room_nid
+            for item in news
+            if any(added.member_nid is not None for added in item.events)
         ]
+        if not changed:
+            return {}
+        nameless = await find_nameless(self._db, self._names, changed)
+        return await read_summaries(self._db, changed, nameless, follower.user_nid)
+
+    async def _render(self, added: Sequence[EventAdded], viewer: Viewer) -> dict[int, bytes]:
+        """The JSON of events that came while the viewer was joined, by number."""
+        parents = {parent_of(item.event.content) for item in added}
+        rendered: dict[int, bytes] = {}
+        rest = []
+        for item in added:
+            simple = self._render_simple(item, viewer)
+            if simple is None or item.event.event_id in parents:
+                rest.append(SeenEvent(item.event, "join"))
+            else:
+                rendered[item.event.event_nid] = simple
         if rest:
-            seen = [SeenEvent(added[index].event, "join") for index in rest]
-            rendered = await self._clients.render(seen, viewer, with_room_id=False)
-            for index, encoded in zip(rest, rendered, strict=True):
-                simple[index] = encoded
-        return [encoded for encoded in simple if encoded is not None]
+            encoded = await self._clients.render(rest, viewer, with_room_id=False)
+            rendered |= {seen.event.event_nid: e for seen, e in zip(rest, encoded, strict=True)}
+        return rendered
 
     def _render_simple(self, added: EventAdded, viewer: Viewer) -> bytes | None:
         event = added.event
@@ -221,24 +235,30 @@ class LiveSync:
             return base + b',"unsigned":' + orjson.dumps(unsigned) + b"}"
         return base + JOINED
 
-    async def _members(self, events: Sequence[EventAdded], request: SyncRequest) -> list[bytes]:
-        """The member events of senders that the device has not been told of."""
-        room_nid = events[0].event.room_nid
+    async def _members(
+        self, shown: Mapping[int, Sequence[EventAdded]], request: SyncRequest
+    ) -> dict[int, list[bytes]]:
+        """The member events of senders that the device has not been told of, by room."""
         device_nid = request.viewer.device_nid
-        senders = {member_place(added.event.sender) for added in events}
+        senders = {member_place(added.event.sender) for added in flatten(shown.values())}
         places = await self._names.places.get_nids(senders)
-        wanted = set(places.values())
-        if not request.wanted.room.state.include_redundant_members:
-            wanted = self._lazy.unsent(device_nid, room_nid, wanted)
-        shown = {added.event.place_nid for added in events}
-        missing = wanted - shown
-        self._lazy.note(device_nid, room_nid, wanted)
-        if not missing:
-            return []
-        asked = StateWanted(room_nid, frozenset(), frozenset(missing))
-        members = await read_members(self._db, [asked])
+        asked = []
+        for room_nid, events in shown.items():
+            wanted = {places[member_place(added.event.sender)] for added in events}
+            if not request.wanted.room.state.include_redundant_members:
+                wanted = self._lazy.unsent(device_nid, room_nid, wanted)
+            self._lazy.note(device_nid, room_nid, wanted)
+            missing = wanted - {added.event.place_nid for added in events}
+            asked.append(StateWanted(room_nid, frozenset(), frozenset(missing)))
+        members = await read_members(self._db, asked)
+        if not members:
+            return {}
         seen = [SeenEvent(member, "join") for member in members]
-        return await self._clients.render(seen, request.viewer, with_room_id=False)
+        rendered = await self._clients.render(seen, request.viewer, with_room_id=False)
+        by_room: dict[int, list[bytes]] = {}
+        for member, encoded in zip(members, rendered, strict=True):
+            by_room.setdefault(member.room_nid, []).append(encoded)
+        return by_room
 
     async def _add_account_data(
         self,
@@ -305,6 +325,11 @@ def select_events(
         elif event.state_key is not None:
             return None
     return kept
+
+
+def flatten(parts: Iterable[Sequence[EventAdded]]) -> list[EventAdded]:
+    """The events of several rooms in one list."""
+    return [added for part in parts for added in part]
 
 
 def has_state(news: Sequence[RoomNews]) -> bool:

@@ -78,17 +78,24 @@ async def read_members(db: Database, wanted: Sequence[StateWanted]) -> list[Stor
 class TimelineShown:
     """What the client gets or has of a room.
 
-    A state event that it is shown, or that is newer than the response (`upto`), is rolled back;
-    one that is not newer than `known_upto` need not be told.
+    A state event that it is shown (`shown`, by number), or that is newer than the response
+    (`upto`), is rolled back; one that is not newer than `known_upto` need not be told.
     """
 
-    shown: frozenset[int]
+    shown: Mapping[int, StoredEvent]
     upto: int
     known_upto: int
 
     def is_later(self, event: StoredEvent) -> bool:
         """Whether the state wanted is one from before the event."""
         return event.event_nid in self.shown or (event.position or 0) > self.upto
+
+    def find_replaced(self, event: StoredEvent) -> int | None:
+        """What stood at the event's place before it and before all that is shown."""
+        nid = event.replaces_nid
+        while nid is not None and nid in self.shown:
+            nid = self.shown[nid].replaces_nid
+        return nid
 
 
 async def roll_back(
@@ -104,8 +111,9 @@ async def roll_back(
         for event in events:
             timeline = timelines[event.room_nid]
             if timeline.is_later(event):
-                if event.replaces_nid is not None:
-                    replaced.append(event.replaces_nid)
+                nid = timeline.find_replaced(event)
+                if nid is not None:
+                    replaced.append(nid)
             elif (event.position or 0) > timeline.known_upto:
                 result[event.room_nid].append(event)
         events = list((await get_events(db, replaced)).values())

@@ -67,17 +67,15 @@ class ToldStates:
         timelines = {}
         for nid in found:
             timeline = reading.timelines.get(nid)
-            shown = (
-                frozenset(i.event.event_nid for i in timeline.events) if timeline else frozenset()
-            )
+            items = timeline.events if timeline and not reading.request.use_state_after else ()
+            shown = {item.event.event_nid: item.event for item in items}
             known = BEGINNING if reading.is_whole(nid) or members is not None else reading.since
             upto = (
                 reading.sections.left[nid].position
                 if nid in reading.sections.left
                 else reading.upto
             )
-            after = reading.request.use_state_after
-            timelines[nid] = TimelineShown(frozenset() if after else shown, upto, known)
+            timelines[nid] = TimelineShown(shown, upto, known)
         states = await roll_back(self._db, found, timelines)
         wanted = reading.request.wanted.room.state
         return {nid: select_state(unique(events), wanted) for nid, events in states.items()}
