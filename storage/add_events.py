@@ -396,6 +396,7 @@ REDACT_EVENTS = """
 """
 
 DELETE_RELATIONS = "DELETE FROM relations WHERE event_nid = ANY($1::bigint[])"
+DELETE_WORDS = "DELETE FROM search_index WHERE event_nid = ANY($1::bigint[])"
 
 
 async def _apply_redactions(db: Database, adds: Sequence[AddEvent]) -> None:
@@ -415,6 +416,7 @@ async def _apply_redactions(db: Database, adds: Sequence[AddEvent]) -> None:
     if applied:
         await db.execute(REDACT_EVENTS, *map(list, zip(*applied.values(), strict=True)))
         await db.execute(DELETE_RELATIONS, list(applied))
+        await db.execute(DELETE_WORDS, list(applied))
 
 
 INSERT_ROOM = """

@@ -253,6 +253,61 @@ async def events_received(
     return [event_of_row(row) for row in rows]
 
 
+SELECT_NEIGHBOURS = f"""
+    SELECT middle.event_nid, false, {COLUMNS}
+      FROM events AS middle
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM events
+            WHERE events.room_nid = middle.room_nid
+              AND events.stream_position IS NOT NULL
+              AND (events.depth, events.stream_position) < (middle.depth, middle.stream_position)
+            ORDER BY events.depth DESC, events.stream_position DESC
+            LIMIT $2) AS e
+     WHERE middle.event_nid = ANY($1::bigint[])
+     UNION ALL
+    SELECT middle.event_nid, true, {COLUMNS}
+      FROM events AS middle
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM events
+            WHERE events.room_nid = middle.room_nid
+              AND events.stream_position IS NOT NULL
+              AND (events.depth, events.stream_position) > (middle.depth, middle.stream_position)
+            ORDER BY events.depth, events.stream_position
+            LIMIT $3) AS e
+     WHERE middle.event_nid = ANY($1::bigint[])
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What lies around an event in its room's history; `before` has the nearest first."""
+
+    before: list[StoredEvent]
+    after: list[StoredEvent]
+
+
+async def neighbours_of(
+    db: Database, event_nids: Sequence[int], before: int, after: int
+) -> dict[int, Neighbours]:
+    """At most so many events before and after each of several events."""
+    found = {nid: Neighbours([], []) for nid in event_nids}
+    for middle, is_after, *columns in await db.fetch(
+        SELECT_NEIGHBOURS, list(event_nids), before, after
+    ):
+        side = found[middle].after if is_after else found[middle].before
+        side.append(event_of_row(columns))
+    for neighbours in found.values():
+        neighbours.before.sort(key=_place_in_history, reverse=True)
+        neighbours.after.sort(key=_place_in_history)
+    return found
+
+
+def _place_in_history(event: StoredEvent) -> Point:
+    return event.depth, event.position or 0
+
+
 SELECT_AT_POSITION = (
     f"SELECT {COLUMNS} FROM events AS e WHERE room_nid = $1 AND stream_position = $2"  # noqa: S608
 )

@@ -10,6 +10,7 @@ from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.members import Members
 from homeserver.rooms.mutual_rooms import MutualRooms
 from homeserver.rooms.peeking import Peeking
+from homeserver.rooms.search import Search
 from homeserver.rooms.spaces import Spaces
 from homeserver.rooms.summary import Summaries
 from homeserver.rooms.threads import Threads
@@ -31,6 +32,7 @@ class RoomReading:
     mutual_rooms: MutualRooms
     summaries: Summaries
     spaces: Spaces
+    search: Search
     peeking: Peeking
 
     def heard(self, changes: Sequence[Change]) -> None:
@@ -52,5 +54,6 @@ def build_reading(
         mutual_rooms=MutualRooms(db, names),
         summaries=Summaries(db, names),
         spaces=Spaces(db, names),
+        search=Search(db, names, clients, ignored, history),
         peeking=Peeking(db, names, clients, ignored),
     )

@@ -172,3 +172,35 @@ async def test_a_space_and_a_summary_are_shown(homes: Homes) -> None:
     private = await alice.create_room()
     (await homes.nobody().get(f"v1/room_summary/{quote(private)}")).refused(404, "M_NOT_FOUND")
     (await alice.get("v1/room_summary/nonsense")).refused(400, "M_INVALID_PARAM")
+
+
+async def test_what_was_said_is_found_again(homes: Homes) -> None:
+    alice = await homes.user()
+    old = await alice.create_room(preset="private_chat")
+    before = await alice.send(old, "Message before upgrade")
+    upgrade = await alice.post(room_path(old, "upgrade"), {"new_version": "11"})
+    new = upgrade.ok()["replacement_room"]
+    after = await alice.send(new, "Message after upgrade")
+    criteria = {
+        "search_term": "upgrade",
+        "keys": ["content.body"],
+        "order_by": "recent",
+        "filter": {"rooms": [new]},
+        "event_context": {"before_limit": 1, "after_limit": 0, "include_profile": True},
+        "groupings": {"group_by": [{"key": "sender"}]},
+        "include_state": True,
+    }
+    body = {"search_categories": {"room_events": criteria}}
+    found = (await alice.post("v3/search", body)).ok()["search_categories"]["room_events"]
+    results = found["results"]
+    assert [result["result"]["event_id"] for result in results] == [after, before]
+    assert (found["count"], found["highlights"]) == (2, ["upgrade"])
+    assert alice.user_id in results[0]["context"]["profile_info"]
+    assert found["groups"]["sender"][alice.user_id]["results"] == [after, before]
+    assert set(found["state"]) == {old, new}
+    for broken in ({"keys": ["content.url"]}, {"order_by": "size"}, {"search_term": 5}):
+        body = {"search_categories": {"room_events": criteria | broken}}
+        assert (await alice.post("v3/search", body)).status == 400
+    (await alice.post("v3/search", {})).refused(400, "M_MISSING_PARAM")
+    body = {"search_categories": {"room_events": criteria}}
+    (await alice.post("v3/search", body, next_batch="x")).refused(400, "M_INVALID_PARAM")

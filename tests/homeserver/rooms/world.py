@@ -53,12 +53,17 @@ class World:
         room_type: str | None = None,
         version: str = "11",
         join_rule: str = "public",
+        predecessor: str | None = None,
     ) -> str:
         """A room that everybody of `members` has joined; its ID."""
         room_nid = await take_room_nid(self.db)
         room_id = f"!room{room_nid}:{SERVER}"
         name = RoomName(room_nid, RoomId(room_id), version)
-        content = {"room_version": version} | ({"type": room_type} if room_type else {})
+        content: dict[str, Any] = {"room_version": version} | (
+            {"type": room_type} if room_type else {}
+        )
+        if predecessor is not None:
+            content["predecessor"] = {"room_id": predecessor}
         new = NewEvent(creator, "m.room.create", content, "", origin_server_ts=self.tick())
         added = AddRoom(
             room_nid, room_id, version, await self.names.users.get_nid(creator), 0, published=False
