@@ -105,6 +105,20 @@ async def test_redactions_take_an_event_of_ones_own_or_power(homes: Homes, versi
     await redact(alice, room, await bob.send(room, "secret"), "6")
 
 
+async def test_suspended_users_redact_their_own_events_only(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    own, other = await alice.send(room, "hello"), await bob.send(room, "hello")
+    await homes.services.db.execute("UPDATE accounts SET is_suspended = true")
+    homes.services.users.sessions.forget_all()
+    (await redact(alice, room, own, "1")).ok()
+    (await redact(alice, room, other, "2")).refused(403, "M_USER_SUSPENDED")
+    (await send(alice, room, "3", {})).refused(403, "M_USER_SUSPENDED")
+    (await alice.post("v3/createRoom")).refused(403, "M_USER_SUSPENDED")
+    (await alice.post(f"v3/rooms/{room}/leave")).ok()
+
+
 async def test_events_of_another_room_are_not_redacted(homes: Homes) -> None:
     alice = await homes.user()
     room, other = await alice.create_room(), await alice.create_room()
