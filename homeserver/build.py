@@ -4,6 +4,7 @@ The core is what reads and writes the stream; the rest stands on it. A service t
 commits is made a listener of the stream here.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.jobs.job import JobContext
+from homeserver.jobs.runner import JOBS, Runner
 from homeserver.push.counts import UnreadCounts
 from homeserver.push.notifications import Notifications
 from homeserver.push.personal_settings import PersonalSettings
@@ -145,6 +148,9 @@ def build_services(core: Core) -> Services:
         reading=reading,
         sync=_build_sync(core, part, clients, rules, contexts, typing, ignored, invites),
         notifications=Notifications(core.db, core.names, rules, contexts, clients),
+        runner=Runner(
+            JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
+        ),
     )
 
 

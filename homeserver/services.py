@@ -6,6 +6,7 @@ from typing import Any
 
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.jobs.runner import Runner
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
@@ -42,7 +43,8 @@ class Services:
     reading: RoomReading
     sync: Sync
     notifications: Notifications
+    runner: Runner
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests for as long as the server does."""
-        return [self.users.last_seen.run(), self.personal.presence.run()]
+        return [self.users.last_seen.run(), self.personal.presence.run(), self.runner.run()]
