@@ -14,14 +14,11 @@ from homeserver.users.accounts import Accounts
 from homeserver.users.passwords import Passwords
 from homeserver.users.sessions import Sessions
 from migrations.apply import apply_migrations
-from storage.accounts import (
-    delete_pushers_of_other_devices,
-    erase_personal_data,
-    mark_deactivated,
-)
+from storage.accounts import erase_personal_data, mark_deactivated
 from storage.bus import Bus
 from storage.database import Pool, connect, open_pool
 from storage.names import Names
+from storage.pushers import delete_pushers_of_other_devices
 from storage.short_lived_tokens import delete_short_lived_tokens_of_user
 from storage.tokens import delete_access_tokens_of_user
 

@@ -296,7 +296,7 @@ async def test_an_old_token_is_answered_like_a_new_one(homes: Homes) -> None:
     await alice.send(room_id, "one")
     await alice.send(room_id, "two")
     from_window = await bob.sync(since)
-    window = homes.services.sync._stream.window  # noqa: SLF001
+    window = homes.services.sync._stream.window
     window.start = window.position
     from_database = await bob.sync(since)
     assert from_database == from_window

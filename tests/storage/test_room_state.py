@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -112,7 +113,7 @@ def test_layers_at_least_double_from_the_top_of_a_stack_downwards(history) -> No
     snapshots, _ = derive_all(history)
     for derived in snapshots:
         sizes = [layer.size for layer in derived.snapshot.layers]
-        assert all(above <= below for above, below in zip(sizes, sizes[1:], strict=False))
+        assert all(above <= below for above, below in pairwise(sizes))
 
 
 def test_an_entry_is_copied_a_logarithmic_number_of_times() -> None:
