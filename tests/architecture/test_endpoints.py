@@ -19,7 +19,18 @@ STABLE_PATH = re.compile(r"/_matrix/(client|federation|media|key)/(v\d+|versions
 STRICTER_THAN_SPECIFIED: dict[tuple[str, str], str] = {}
 """Endpoints that ask for a login although the specification does not, and why."""
 
-BEYOND_THE_SPECIFICATION: dict[tuple[str, str], str] = {}
+LAXER_THAN_SPECIFIED = {
+    ("GET", "/_matrix/client/v1/room_summary/{}"): (
+        "the text lets servers answer without a login for rooms that anybody may preview"
+    ),
+}
+"""Endpoints that do without the login that the OpenAPI document names, and why."""
+
+FALLBACK_PAGE = "the text of the authentication fallback names it"
+BEYOND_THE_SPECIFICATION = {
+    ("GET", "/_matrix/client/v3/auth/{}/fallback/web"): FALLBACK_PAGE,
+    ("POST", "/_matrix/client/v3/auth/{}/fallback/web"): FALLBACK_PAGE,
+}
 """Endpoints at stable paths that no OpenAPI document names, and why."""
 
 
@@ -65,7 +76,9 @@ def test_endpoints_ask_for_the_login_that_the_specification_asks_for() -> None:
     wrong = [
         f"{one.method} {one.path}: {served[one.key].access.value}, specified: {one.auth}"
         for one in specified_endpoints()
-        if one.key in served and not is_access_right(one.auth, one.api, served[one.key])
+        if one.key in served
+        and one.key not in LAXER_THAN_SPECIFIED
+        and not is_access_right(one.auth, one.api, served[one.key])
     ]
     assert not wrong
 
