@@ -5,7 +5,7 @@ history is searched for events that meet them, so that a filter which nothing ma
 more than any other; the caller goes on from where the stretch ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from storage.changes import StoredEvent
@@ -253,6 +253,34 @@ async def events_received(
     return [event_of_row(row) for row in rows]
 
 
+SELECT_LATEST = f"""
+    SELECT {COLUMNS}
+      FROM unnest($1::integer[], $2::bigint[]) AS wanted (room_nid, upto)
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM events
+            WHERE events.room_nid = wanted.room_nid
+              AND events.stream_position IS NOT NULL
+              AND events.stream_position <= wanted.upto
+            ORDER BY events.depth DESC, events.stream_position DESC
+            LIMIT $3) AS e
+"""  # noqa: S608
+
+
+async def latest_events(
+    db: Database, room_upto: Mapping[int, int], limit: int
+) -> dict[int, list[StoredEvent]]:
+    """The last events of several rooms, each up to a stream position, oldest first."""
+    found: dict[int, list[StoredEvent]] = {room_nid: [] for room_nid in room_upto}
+    rows = await db.fetch(SELECT_LATEST, list(room_upto), list(room_upto.values()), limit)
+    for row in rows:
+        event = event_of_row(row)
+        found[event.room_nid].append(event)
+    for events in found.values():
+        events.sort(key=_place_in_history)
+    return found
+
+
 SELECT_NEIGHBOURS = f"""
     SELECT middle.event_nid, false, {COLUMNS}
       FROM events AS middle
@@ -311,6 +339,17 @@ def _place_in_history(event: StoredEvent) -> Point:
 SELECT_AT_POSITION = (
     f"SELECT {COLUMNS} FROM events AS e WHERE room_nid = $1 AND stream_position = $2"  # noqa: S608
 )
+
+
+SELECT_AT_POSITIONS = f"""
+    SELECT {COLUMNS} FROM events AS e WHERE stream_position = ANY($1::bigint[])
+"""  # noqa: S608
+
+
+async def events_at(db: Database, positions: Iterable[int]) -> list[StoredEvent]:
+    """The events at stream positions."""
+    rows = await db.fetch(SELECT_AT_POSITIONS, list(positions))
+    return [event_of_row(row) for row in rows]
 
 
 async def find_event_at(db: Database, room_nid: int, position: int) -> StoredEvent | None:

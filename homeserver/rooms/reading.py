@@ -7,6 +7,7 @@ from homeserver.rooms.child_events import ChildEvents
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.history import History
 from homeserver.rooms.ignored_users import IgnoredUsers
+from homeserver.rooms.initial_sync import InitialSync
 from homeserver.rooms.members import Members
 from homeserver.rooms.mutual_rooms import MutualRooms
 from homeserver.rooms.peeking import Peeking
@@ -33,6 +34,7 @@ class RoomReading:
     summaries: Summaries
     spaces: Spaces
     search: Search
+    initial_sync: InitialSync
     peeking: Peeking
 
     def heard(self, changes: Sequence[Change]) -> None:
@@ -55,5 +57,6 @@ def build_reading(
         summaries=Summaries(db, names),
         spaces=Spaces(db, names),
         search=Search(db, names, clients, ignored, history),
+        initial_sync=InitialSync(db, names, clients, ignored),
         peeking=Peeking(db, names, clients, ignored),
     )

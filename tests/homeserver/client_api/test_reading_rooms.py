@@ -204,3 +204,57 @@ async def test_what_was_said_is_found_again(homes: Homes) -> None:
     (await alice.post("v3/search", {})).refused(400, "M_MISSING_PARAM")
     body = {"search_categories": {"room_events": criteria}}
     (await alice.post("v3/search", body, next_batch="x")).refused(400, "M_INVALID_PARAM")
+
+
+async def test_old_clients_get_all_their_rooms_at_once(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat", visibility="public")
+    sent = [await alice.send(room_id, str(n)) for n in range(3)]
+    left = await alice.create_room(name="then")
+    await alice.send(left, "seen")
+    (await alice.post(room_path(left, "leave"))).ok()
+    invited = await bob.create_room()
+    await bob.invite(invited, alice.user_id)
+    tags = f"v3/user/{quote(alice.user_id)}/rooms/{quote(room_id)}/account_data/org.example.a"
+    (await alice.put(tags, {"a": 1})).ok()
+    everything = (await alice.get("v3/initialSync", limit=2)).ok()
+    rooms = {room["room_id"]: room for room in everything["rooms"]}
+    assert set(rooms) == {room_id, invited}
+    room = rooms[room_id]
+    assert [event["event_id"] for event in room["messages"]["chunk"]] == sent[1:]
+    assert (room["membership"], room["visibility"]) == ("join", "public")
+    assert "m.room.create" in {event["type"] for event in room["state"]}
+    assert room["account_data"] == [{"type": "org.example.a", "content": {"a": 1}}]
+    older = {"from": room["messages"]["start"]}
+    page = (await alice.get(room_path(room_id, "messages"), dir="b", limit=1, **older)).ok()
+    assert [event["event_id"] for event in page["chunk"]] == sent[:1]
+    assert rooms[invited]["invite"]["content"]["membership"] == "invite"
+    assert "m.push_rules" in {event["type"] for event in everything["account_data"]}
+    assert (await alice.get("v3/events", timeout=0, **{"from": everything["end"]})).ok()[
+        "chunk"
+    ] == []
+    ignored = {"ignored_users": {bob.user_id: {}}}
+    list_path = f"v3/user/{quote(alice.user_id)}/account_data/m.ignored_user_list"
+    (await alice.put(list_path, ignored)).ok()
+    archived = (await alice.get("v3/initialSync", archived="true")).ok()
+    rooms = {room["room_id"]: room for room in archived["rooms"]}
+    assert set(rooms) == {room_id, left}
+    gone = rooms[left]
+    assert gone["membership"] == "leave"
+    assert gone["messages"]["chunk"][-1]["content"]["membership"] == "leave"
+    assert {"name": "then"} in [event["content"] for event in gone["state"]]
+
+
+async def test_a_room_is_peeked_into(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    path = room_path(room_id, "initialSync")
+    (await bob.get(path)).refused(403, "M_FORBIDDEN")
+    visibility = {"history_visibility": "world_readable"}
+    await alice.set_state(room_id, "m.room.history_visibility", visibility)
+    event_id = await alice.send(room_id, "hello")
+    room = (await bob.get(path)).ok()
+    assert room["messages"]["chunk"][-1]["event_id"] == event_id
+    assert "membership" not in room
+    assert (room["visibility"], room["presence"]) == ("private", [])
+    assert (await alice.get(path, limit=1)).ok()["membership"] == "join"
