@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
+from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
@@ -117,7 +118,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
 def build_services(core: Core) -> Services:
     """All services over a core."""
     part = core.cache_bytes // 32
-    rules = PushRules(core.db, core.committer, part)
+    rules = _build_push_rules(core, part)
     invites = InvitePermissions(core.db, part)
     _listen(core, invites.heard)
     rooms = _build_rooms(core, invites, rules)
@@ -152,6 +153,12 @@ def build_services(core: Core) -> Services:
             JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
         ),
     )
+
+
+def _build_push_rules(core: Core, part: int) -> PushRules:
+    has_legacy = core.settings.push.legacy_mentions
+    predefined = PREDEFINED_WITH_LEGACY_MENTIONS if has_legacy else PREDEFINED_RULES
+    return PushRules(core.db, core.committer, part, predefined)
 
 
 def _build_sync(

@@ -313,6 +313,15 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """Notifications."""
+
+    legacy_mentions: bool = False
+    """Notify of a user's name or "@room" in the text of messages too, for the sake of old clients
+    that do not say whom they mention (version 1.17 of the specification removed these rules)."""
+
+
+@dataclass(frozen=True, slots=True)
 class UserDirectory:
     """Searching for users."""
 
@@ -382,6 +391,7 @@ class Settings:
     federation: Federation = Federation()
     outgoing: Outgoing = Outgoing()
     media: Media = Media()
+    push: Push = Push()
     user_directory: UserDirectory = UserDirectory()
     well_known: WellKnown = field(default_factory=WellKnown)
     log: Log = Log()

@@ -55,7 +55,7 @@ class Members:
             events = [event for event in events if event.content.get("membership") in words]
         return await self._clients.render_state(events, with_room_id=True)
 
-    async def joined(self, viewer: Viewer, room_id: str) -> dict[str, dict[str, str]]:
+    async def joined(self, viewer: Viewer, room_id: str) -> dict[str, dict[str, str | None]]:
         """How the joined members of a room present themselves there, by user ID.
 
         Raises `Forbidden` for all but members.
@@ -103,7 +103,7 @@ def choose_memberships(
     ]
 
 
-def present_member(content: Mapping[str, object]) -> dict[str, str]:
-    """The name and avatar in a membership's content."""
+def present_member(content: Mapping[str, object]) -> dict[str, str | None]:
+    """The name and avatar in a membership's content; None where it has none."""
     shown = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
-    return {key: value for key, value in shown.items() if isinstance(value, str)}
+    return {key: value if isinstance(value, str) else None for key, value in shown.items()}

@@ -164,7 +164,8 @@ class CatchUp:
                 timeline=[rendered[item.event.event_nid] for item in timeline.events]
                 if timeline
                 else (),
-                is_limited=timeline.is_limited if timeline else False,
+                is_limited=timeline is not None
+                and (timeline.is_limited or reading.is_newly_joined(nid)),
                 prev_batch=timeline.prev_batch if timeline else f"s{reading.upto}_0",
                 state=[rendered[event.event_nid] for event in states.get(nid, ())],
                 summary=summaries.get(nid),

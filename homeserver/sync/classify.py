@@ -72,8 +72,8 @@ async def classify_changed(
             _put(sections, room_nid, own, with_left=True)
         elif own.membership is Membership.JOIN:
             sections.joined[room_nid] = own
+    # A room that was left and forgotten is told of too, or other devices would keep it for ever.
     if moved:
-        await _drop_forgotten(db, follower, sections)
         before = await memberships_at(db, names, follower, moved, since)
         unknown = {nid for nid in moved if before.get(nid) != "join"}
         sections.new = unknown & {*sections.joined, *sections.left}

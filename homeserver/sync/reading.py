@@ -29,6 +29,14 @@ class Reading:
         """The position that the response reaches."""
         return self.token.position
 
+    def is_newly_joined(self, room_nid: int) -> bool:
+        """Whether the user came into the room since the client last asked.
+
+        What happened before is then a gap for the client, however little it was.
+        """
+        sections = self.sections
+        return self.since != BEGINNING and room_nid in sections.joined.keys() & sections.new
+
     def is_whole(self, room_nid: int) -> bool:
         """Whether the client is told the whole state of a room."""
         return self.since == BEGINNING or self.request.full_state or room_nid in self.sections.new

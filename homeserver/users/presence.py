@@ -94,8 +94,8 @@ class Presence:
     ) -> AsyncIterator[None]:
         """The user's device syncs for as long as the block runs.
 
-        `offline` leaves the user's presence as it is. Nothing is waited for but the user's former
-        status, once.
+        `offline` leaves the user's presence as it is. Where it changes, that is waited for: the
+        sync that follows should not be woken by it.
         """
         if not self._enabled or set_presence == OFFLINE:
             yield
@@ -103,8 +103,10 @@ class Presence:
         user = await self._find_or_load(user_id, user_nid)
         device = self._hear(user, device_nid, set_presence)
         device.syncs += 1
-        self._tell(user_nid, user)
         try:
+            told = self._tell(user_nid, user)
+            if told is not None:
+                await asyncio.wait((told,))
             yield
         finally:
             device.syncs -= 1

@@ -68,10 +68,11 @@ async def test_joined_members_are_told_to_members_only(database_url: str) -> Non
         await world.member(room, BOB, "join", displayname="Bob", avatar_url="mxc://hub.example/b")
         await world.member(room, CAROL, "join", displayname=None)
         members = members_of(world)
+        nameless = {"display_name": None, "avatar_url": None}
         assert await members.joined(await world.viewer(ALICE), room) == {
-            ALICE: {},
+            ALICE: nameless,
             BOB: {"display_name": "Bob", "avatar_url": "mxc://hub.example/b"},
-            CAROL: {},
+            CAROL: nameless,
         }
         await world.member(room, CAROL, "leave")
         with pytest.raises(Forbidden):
