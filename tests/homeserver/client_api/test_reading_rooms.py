@@ -1,6 +1,7 @@
 """Reading rooms over HTTP: history, single events, members, children, threads, peeking."""
 
 import asyncio
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -233,7 +234,7 @@ async def test_old_clients_get_all_their_rooms_at_once(homes: Homes) -> None:
     assert (await alice.get("v3/events", timeout=0, **{"from": everything["end"]})).ok()[
         "chunk"
     ] == []
-    ignored = {"ignored_users": {bob.user_id: {}}}
+    ignored: dict[str, Any] = {"ignored_users": {bob.user_id: {}}}
     list_path = f"v3/user/{quote(alice.user_id)}/account_data/m.ignored_user_list"
     (await alice.put(list_path, ignored)).ok()
     archived = (await alice.get("v3/initialSync", archived="true")).ok()
