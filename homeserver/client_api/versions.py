@@ -21,7 +21,7 @@ SPEC_VERSIONS = (
     *(f"v1.{minor}" for minor in range(1, 20)),
 )
 
-UNSTABLE_FEATURES: Mapping[str, bool] = {}
+UNSTABLE_FEATURES: Mapping[str, bool] = {"org.matrix.msc3874": True}
 """What is served although no version of the specification has it yet, by the names of the MSCs."""
 
 

@@ -5,6 +5,7 @@ IDs, bundled aggregations) is read with one query each, and only where an event 
 Source: client-server API, "Room event format", "Aggregations of child events".
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from storage.changes import StoredEvent
 from storage.database import Database
 from storage.events import get_events
 from storage.names import Names, RoomName
+
+AT_ONCE = 500
+"""State events that are rendered before others get their turn: a room may have very many."""
 
 SELECT_ECHOES = """
     SELECT event_nid, txn_id
@@ -86,7 +90,9 @@ class ClientEvents:
             self._db, {event.redacted_by for event in events if event.redacted_by is not None}
         )
         rendered = []
-        for event in events:
+        for number, event in enumerate(events, 1):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
             room = rooms[event.room_nid]
             fields = build_fields(event, room, with_room_id=with_room_id)
             unsigned: dict[str, Any] = {}
