@@ -327,3 +327,25 @@ async def test_every_client_hears_every_message_once_and_in_order(homes: Homes) 
     for client in senders:
         own = [int(text.split()[1]) for text in heard if text.startswith(client.user_id + " ")]
         assert own == sorted(own)
+
+
+async def test_an_invite_that_the_user_does_not_take_is_not_shown(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    config = {"ignored_users": [alice.user_id]}
+    path = f"v3/user/{bob.user_id}/account_data/org.matrix.msc4155.invite_permission_config"
+    (await bob.put(path, config)).ok()
+    since = (await bob.sync())["next_batch"]
+    room_id = await alice.create_room()
+    await alice.invite(room_id, bob.user_id)
+    assert "invite" not in (await bob.sync(since)).get("rooms", {})
+    assert "invite" not in (await bob.sync()).get("rooms", {})
+
+
+async def test_the_presence_of_a_newcomer_is_told_with_the_join(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    (await bob.put(f"v3/presence/{bob.user_id}/status", {"presence": "online"})).ok()
+    since = (await alice.sync())["next_batch"]
+    await bob.join(room_id)
+    news = await alice.sync(since)
+    assert [e["sender"] for e in news["presence"]["events"]] == [bob.user_id]
