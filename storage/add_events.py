@@ -13,7 +13,15 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from storage.changes import Change, EventAdded, Membership, Standing, StoredEvent, TransactionEcho
+from storage.changes import (
+    Change,
+    EventAdded,
+    InviteChanged,
+    Membership,
+    Standing,
+    StoredEvent,
+    TransactionEcho,
+)
 from storage.committer import Write
 from storage.database import Database
 from storage.room_state import REMOVED
@@ -141,9 +149,15 @@ class AddEvent(Write):
         txn = self.transaction
         echo = TransactionEcho(txn.device_nid, txn.txn_id) if txn is not None else None
         own = next((m for m in self.members if m.event_nid == event.event_nid), None)
+        others = [
+            InviteChanged(position, event.room_nid, member.user_nid)
+            for member in self.members
+            if member is not own and member.is_local
+        ]
         if own is None:
-            return (EventAdded(position, event, echo, None, None, is_local_member=False),)
-        return (EventAdded(position, event, echo, own.user_nid, own.membership, own.is_local),)
+            return (EventAdded(position, event, echo, None, None, is_local_member=False), *others)
+        added = EventAdded(position, event, echo, own.user_nid, own.membership, own.is_local)
+        return (added, *others)
 
 
 def at_position(event: StoredEvent, position: int) -> StoredEvent:
@@ -417,6 +431,26 @@ async def _apply_redactions(db: Database, adds: Sequence[AddEvent]) -> None:
         await db.execute(REDACT_EVENTS, *map(list, zip(*applied.values(), strict=True)))
         await db.execute(DELETE_RELATIONS, list(applied))
         await db.execute(DELETE_WORDS, list(applied))
+
+
+@dataclass(frozen=True, slots=True)
+class DropOutlier(Write):
+    """An outlier's row makes way for the row of the same event in its room."""
+
+    order: ClassVar[int] = 15
+
+    event_nid: int
+
+    @property
+    def positions(self) -> int:
+        """None."""
+        return 0
+
+    @classmethod
+    async def store(cls, db: Database, placed: Sequence[tuple["DropOutlier", int]]) -> None:
+        """Delete the rows."""
+        nids = [write.event_nid for write, _ in placed]
+        await db.execute("DELETE FROM events WHERE event_nid = ANY($1::bigint[])", nids)
 
 
 INSERT_ROOM = """

@@ -64,14 +64,16 @@ class Append:
         auth_nids: Sequence[int],
         *,
         transaction: Transaction | None = None,
+        event_nid: int | None = None,
     ) -> list[Write]:
         """The writes of an event that follows all forward extremities of its room.
 
+        `event_nid` is given for an event that was an outlier until now.
         The live room is moved on; the writes must be submitted, in order, before its lock is
         given back, or the room be dropped.
         """
         try:
-            return await self._stage(room, pdu, auth_nids, transaction)
+            return await self._stage(room, pdu, auth_nids, transaction, event_nid)
         except BaseException:
             self._live.drop(room)
             raise
@@ -82,8 +84,10 @@ class Append:
         pdu: Pdu,
         auth_nids: Sequence[int],
         transaction: Transaction | None,
+        event_nid: int | None,
     ) -> list[Write]:
-        (event_nid,) = await self._nids.events.take()
+        if event_nid is None:
+            (event_nid,) = await self._nids.events.take()
         sender_nid = await self._names.users.get_nid(pdu.sender)
         type_nid = await self._names.types.get_nid(pdu.type)
         writes: list[Write] = []
@@ -98,9 +102,9 @@ class Append:
             writes.append(await self._derive(room, {place_nid: event_nid}))
             state_changes = (StateChange(place_nid, event_nid, is_member=pdu.type == MEMBER),)
             if pdu.type == MEMBER:
-                members = (await self._member_change(pdu, event_nid, sender_nid),)
+                members = (await self.member_change(pdu, event_nid, sender_nid),)
             room.set_entry(pdu.state_place, StateEntry(event_nid, pdu))
-        redaction = await self._redaction(room, pdu)
+        redaction = await self.redaction(room, pdu)
         snapshot_nid = room.snapshot.snapshot_nid if room.snapshot else None
         stored = StoredEvent(
             event_nid,
@@ -182,17 +186,23 @@ class Append:
         room.snapshot = new.snapshot
         return new
 
-    async def _member_change(self, pdu: Pdu, event_nid: int, sender_nid: int) -> MemberChange:
+    def is_ours(self, user_id: str) -> bool:
+        """Whether a user is one of this server's."""
+        return user_id.partition(":")[2] == self._server_name
+
+    async def member_change(self, pdu: Pdu, event_nid: int, sender_nid: int) -> MemberChange:
+        """The membership that a member event gives."""
         user_id = str(pdu.state_key)
         return MemberChange(
             await self._names.users.get_nid(user_id),
             sender_nid,
             event_nid,
             Membership.of(pdu.content["membership"]),
-            user_id.partition(":")[2] == self._server_name,
+            self.is_ours(user_id),
         )
 
-    async def _redaction(self, room: LiveRoom, pdu: Pdu) -> RedactionEffect | None:
+    async def redaction(self, room: LiveRoom, pdu: Pdu) -> RedactionEffect | None:
+        """What a redaction does to its target; None for any other event."""
         if pdu.type != REDACTION or pdu.redacts is None:
             return None
         target = await find_event(self._db, pdu.redacts)

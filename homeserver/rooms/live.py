@@ -85,6 +85,11 @@ class LiveRoom:
         if place in (POWER_LEVELS, CREATE):
             self._power = None
 
+    def forget_entry(self, place: StateKey) -> None:
+        """The current state has something else at a place, to be loaded when it is asked for."""
+        self.state.pop(place, None)
+        self._power = None
+
     def auth_state(self, places: Iterable[StateKey]) -> AuthState:
         """The loaded places as the authorisation rules want them."""
         events = {place: entry.pdu for place in places if (entry := self.state.get(place))}

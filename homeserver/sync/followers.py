@@ -135,6 +135,8 @@ class Followers:
             for follower in self._concerned(change):
                 follower.changed = change.position
                 concerned.add(follower)
+            if isinstance(change, InviteChanged):
+                self._drop(change.user_nid)
         for follower in concerned:
             if follower.waiters:
                 follower.wake()
@@ -144,6 +146,12 @@ class Followers:
         for follower in self.in_room(room_nid):
             follower.typing_changed = serial
             follower.wake()
+
+    def _drop(self, user_nid: int) -> None:
+        """Have the user's rooms loaded anew."""
+        follower = self._by_user.pop(user_nid, None)
+        if follower is not None:
+            self._unlist(follower)
 
     def _concerned(self, change: Change) -> Iterable[Follower]:
         if isinstance(change, EventAdded):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId
+from federation.protocol.room_versions import get_room_version
 from federation.protocol.signatures import signing_key_from_seed
 from homeserver.rooms.append import Append
 from homeserver.rooms.client_events import ClientEvents
@@ -62,6 +63,8 @@ class World:
         content: dict[str, Any] = {"room_version": version} | (
             {"type": room_type} if room_type else {}
         )
+        if get_room_version(version).creator_in_content:
+            content["creator"] = creator
         if predecessor is not None:
             content["predecessor"] = {"room_id": predecessor}
         new = NewEvent(creator, "m.room.create", content, "", origin_server_ts=self.tick())
