@@ -166,7 +166,7 @@ class Taking:
         verdicts: dict[EventId, Verdict] = {}
         for pdu in pdus:
             known = self._known.get(pdu.event_id)
-            if known is not None and known.standing != Standing.OUTLIER:
+            if known is not None and known.snapshot_nid is not None:
                 continue
             verdicts[pdu.event_id] = await self._take_one(pdu)
         return verdicts, self._flush()
