@@ -277,7 +277,7 @@ class Entering:
             if place[0] == MEMBER
         }
         found[str(join.state_key)] = (join_nid, join)
-        everyone = {user for user in found} | {pdu.sender for _, pdu in found.values()}
+        everyone = set(found) | {pdu.sender for _, pdu in found.values()}
         users = await self._names.users.get_nids(everyone)
         return tuple(
             MemberChange(
