@@ -1,0 +1,113 @@
+"""Guarded HTTPS: the session that every request to another server goes through."""
+
+import socket
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from federation.outbound.address_guard import AddressDenied, AddressGuard
+from federation.outbound.resolver import Resolver
+
+CONNECT_TIMEOUT_S = 10.0
+"""For each address of a server: connection and TLS handshake."""
+MAX_CONNECTIONS = 200
+MAX_CONNECTIONS_TO_ONE = 10
+IDLE_S = 30.0
+ADDRESSES_KEPT_S = 60
+USER_AGENT = "hearth"
+
+
+class GuardedResolver(AbstractResolver):
+    """The resolver as aiohttp wants it, without addresses that may not be connected to."""
+
+    def __init__(self, resolver: Resolver, guard: AddressGuard) -> None:
+        self._resolver = resolver
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a host. Raises `OSError`, `AddressDenied` if none may be used."""
+        del family
+        found = await self._resolver.addresses(host)
+        allowed = [address for address in found if self._guard.is_allowed(address)]
+        if not allowed:
+            raise AddressDenied(f"outgoing connections to {', '.join(found)} are not allowed")
+        return [_resolved(host, port, address) for address in allowed]
+
+    async def close(self) -> None:
+        """Nothing: the resolver is not ours."""
+
+
+def open_session(
+    resolver: Resolver, guard: AddressGuard, tls: ssl.SSLContext
+) -> aiohttp.ClientSession:
+    """A session that connects to nothing that the guard denies, and keeps connections for reuse."""
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(resolver, guard),
+        # Addresses in URLs do not pass the resolver; every socket passes here.
+        socket_factory=guard.open_socket,
+        ssl=tls,
+        limit=MAX_CONNECTIONS,
+        limit_per_host=MAX_CONNECTIONS_TO_ONE,
+        keepalive_timeout=IDLE_S,
+        ttl_dns_cache=ADDRESSES_KEPT_S,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        trust_env=False,
+    )
+
+
+class Connections:
+    """The guarded session, opened when it is first needed and closed with the server."""
+
+    __slots__ = ("_guard", "_resolver", "_session", "_tls")
+
+    def __init__(self, resolver: Resolver, guard: AddressGuard, tls: ssl.SSLContext) -> None:
+        self._resolver = resolver
+        self._guard = guard
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """The session; for requests that are signed there is `FederationClient`."""
+        if self._session is None:
+            self._session = open_session(self._resolver, self._guard, self._tls)
+        return self._session
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._session is not None:
+            await self._session.close()
+        self._resolver.close()
+
+
+def build_tls_context(extra_ca_files: Iterable[Path], *, verify: bool) -> ssl.SSLContext:
+    """How the certificates of others are checked. Raises `OSError`, `ssl.SSLError`."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    for file in extra_ca_files:
+        context.load_verify_locations(file)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _resolved(host: str, port: int, address: str) -> ResolveResult:
+    return ResolveResult(
+        hostname=host,
+        host=address,
+        port=port,
+        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+        proto=0,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )
