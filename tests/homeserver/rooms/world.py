@@ -193,7 +193,9 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(database_url: str) -> AsyncIterator[World]:
+async def open_world(
+    database_url: str, server: ServerName = SERVER, seed: bytes = b"1" * 32
+) -> AsyncIterator[World]:
     """A server without its HTTP side; closed when the block is left."""
     db = await open_pool(database_url, 3)
     names = Names(db, 1_000_000)
@@ -205,9 +207,9 @@ async def open_world(database_url: str) -> AsyncIterator[World]:
     committer = Committer(database_url, publish, {})
     running = asyncio.create_task(committer.run())
     live = LiveRooms(db, names, 1_000_000)
-    append = Append(db, names, Nids(db), live, committer, SERVER)
-    key = signing_key_from_seed("1", b"1" * 32)
-    sending = Send(db, live, append, lambda: 0, SERVER, key)
+    append = Append(db, names, Nids(db), live, committer, server)
+    key = signing_key_from_seed("1", seed)
+    sending = Send(db, live, append, lambda: 0, server, key)
     clients = ClientEvents(db, names, Bundles(db, names, ignored))
     try:
         yield World(db, names, committer, live, append, sending, ignored, clients)
