@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-CallT = TypeVar("CallT")
+CallT = TypeVar("CallT", contravariant=True)
 
 
 class Access(Enum):

@@ -7,11 +7,11 @@ import html
 
 from federation.protocol.endpoint import Access, Body, Rate, endpoint
 from federation.protocol.errors import InvalidParam, MatrixError, NotFound
+from federation.protocol.response import Response
 from homeserver.client_api.web_page import page
 from homeserver.config.settings import TermsDocument
 from homeserver.http.call import Call
 from homeserver.http.query import parse_query
-from homeserver.http.response import Response
 from homeserver.users.registration import TERMS, TOKEN
 
 PATH = "/_matrix/client/v3/auth/{auth_type}/fallback/web"

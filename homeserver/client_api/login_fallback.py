@@ -4,9 +4,9 @@ Source: client-server API, "Login Fallback".
 """
 
 from federation.protocol.endpoint import Access, Rate, endpoint
+from federation.protocol.response import Response
 from homeserver.client_api.web_page import page
 from homeserver.http.call import Call
-from homeserver.http.response import Response
 
 # What the client gives in the query, such as device_id, goes to the login endpoint as it is, but
 # never over the credentials.

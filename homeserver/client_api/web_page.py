@@ -2,7 +2,7 @@
 
 import html
 
-from homeserver.http.response import Response
+from federation.protocol.response import Response
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

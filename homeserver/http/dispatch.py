@@ -18,6 +18,7 @@ from aiohttp import web
 
 from federation.protocol.endpoint import Access, Body, Endpoint, Rate
 from federation.protocol.errors import MatrixError
+from federation.protocol.response import Answer, Response
 from homeserver.http.authenticate import Authenticator
 from homeserver.http.call import Call
 from homeserver.http.client_address import TrustedProxies, address_to_limit
@@ -30,7 +31,6 @@ from homeserver.http.rate_limit import RateLimiter
 from homeserver.http.read_body import ClientGone, parse_object, read_body
 from homeserver.http.reply import Reply, build_head, compress, encode_json
 from homeserver.http.request_id import RequestIds
-from homeserver.http.response import Answer, Response
 from homeserver.http.router import Router
 from homeserver.http.settings import HttpSettings
 
@@ -46,7 +46,7 @@ X_FORWARDED_FOR = "X-Forwarded-For"
 
 Api = Literal["client", "federation"]
 
-FEDERATION_PREFIXES = ("/_matrix/federation/", "/_matrix/key/")
+FEDERATION_PREFIXES = ("/_matrix/federation/", "/_matrix/key/", "/_matrix/policy/")
 COMMON_PREFIXES = ("/.well-known/",)
 
 

@@ -4,7 +4,7 @@ Source: client-server API, "Standard error response" and "Rate limiting".
 """
 
 from federation.protocol.errors import LimitExceeded, MatrixError
-from homeserver.http.response import Response
+from federation.protocol.response import Response
 from homeserver.http.router import WrongMethod
 
 

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from homeserver.http.response import JSON_TYPE
+from federation.protocol.response import JSON_TYPE
 
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",

@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from federation.protocol.endpoint import Access, Body, endpoint
 from federation.protocol.errors import Forbidden
+from federation.protocol.response import Answer, Response
 from homeserver.http.call import Call
-from homeserver.http.response import Answer, Response
 from homeserver.http.settings import HttpSettings
 from tests.homeserver.http.server import (
     RecordingServerAuth,

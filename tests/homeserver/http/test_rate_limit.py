@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.errors import LimitExceeded
+from federation.protocol.response import Answer
 from homeserver.config.settings import Allowance, Limits
 from homeserver.http.call import Call
 from homeserver.http.client_address import TrustedProxies, address_to_limit
 from homeserver.http.listener import ListenAddress
 from homeserver.http.rate_limit import RateLimiter
-from homeserver.http.response import Answer
 from homeserver.http.settings import LOOPBACK, HttpSettings, http_settings
 from tests.homeserver.http.server import body_of, error_of, running_server
 
