@@ -10,6 +10,9 @@ from federation.protocol.server_keys import VerifyKey
 Clock = Callable[[], int]
 """Gives milliseconds since the Unix epoch."""
 
+Wanted = Mapping[ServerName, Mapping[KeyId, int]]
+"""Keys of servers, each with the time (in ms) up to which it has to be valid."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
