@@ -7,6 +7,7 @@ name. Source: server-server API, "Retrieving server keys".
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +22,8 @@ from federation.protocol import canonical_json
 from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import KeyId, ServerName, is_valid_key_id, is_valid_server_name
 from federation.protocol.retry_schedule import RetrySchedule
-from federation.protocol.server_keys import MAX_VALIDITY_MS, ServerKeys, VerifyKey
-from federation.protocol.signatures import SigningKey, signatures_of
+from federation.protocol.server_keys import KeyQuery, OwnKeys, ServerKeys, VerifyKey
+from federation.protocol.signatures import signatures_of
 
 log = logging.getLogger("hearth.federation.keys")
 
@@ -42,36 +43,11 @@ NOTARIES_FIRST = 8
 """If the keys of more servers are missing, as when a large room is joined, notaries are asked
 first: many of the servers may be long gone."""
 NOTARY_BATCH = 100
+NOTARY_PATIENCE_S = 15.0
+"""How long those who ask us as a notary wait for servers that we have to ask."""
 MAX_KEYS_OF_A_SERVER = 100
 MAX_BIGINT = 2**63 - 1
 KEY_COST = 320
-
-
-@dataclass(frozen=True, slots=True)
-class OwnKeys:
-    """This server's keys: the first one signs, all of them are valid; and those it used before."""
-
-    server_name: ServerName
-    current: tuple[SigningKey, ...]
-    old: tuple[VerifyKey, ...] = ()
-
-    def verify_keys(self, now_ts: int) -> dict[KeyId, VerifyKey]:
-        """The public keys, as those of other servers."""
-        valid_until_ts = now_ts + MAX_VALIDITY_MS
-        current = {
-            key.key_id: VerifyKey(self.server_name, key.key_id, key.verify_key, valid_until_ts)
-            for key in self.current
-        }
-        return {old.key_id: old for old in self.old} | current
-
-
-@dataclass(frozen=True, slots=True)
-class KeyQuery:
-    """What a notary is asked for: keys of a server (none: all), valid until a time."""
-
-    server_name: ServerName
-    key_ids: tuple[KeyId, ...]
-    minimum_valid_until_ts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +143,10 @@ class Keyring:
             if not is_answered(query, stored.get(query.server_name, ()), now_ts)
         ]
         if stale:
-            await self._fetch_directly(stale, backoff=True)
+            # Those that answer in time are kept, whatever becomes of the others.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NOTARY_PATIENCE_S):
+                    await self._fetch_directly(stale, backoff=True)
             stored |= await self._stored_by_server({name: asked_for[name] for name in stale})
         objects = (key.signed_json for keys in stored.values() for key in keys)
         return list(dict.fromkeys(objects))

@@ -48,6 +48,33 @@ class ServerKeys:
     fields: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """This server's keys: the first one signs, all of them are valid; and those it used before."""
+
+    server_name: ServerName
+    current: tuple[SigningKey, ...]
+    old: tuple[VerifyKey, ...] = ()
+
+    def verify_keys(self, now_ts: int) -> dict[KeyId, VerifyKey]:
+        """The public keys, as those of other servers."""
+        valid_until_ts = now_ts + MAX_VALIDITY_MS
+        current = {
+            key.key_id: VerifyKey(self.server_name, key.key_id, key.verify_key, valid_until_ts)
+            for key in self.current
+        }
+        return {old.key_id: old for old in self.old} | current
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """What a notary is asked for: keys of a server (none: all), valid until a time."""
+
+    server_name: ServerName
+    key_ids: tuple[KeyId, ...]
+    minimum_valid_until_ts: int
+
+
 def build_server_keys(
     server_name: ServerName,
     keys: Iterable[SigningKey],

@@ -1,0 +1,5 @@
+"""All endpoints of the server-server API, chapter by chapter."""
+
+from federation.inbound import keys, version
+
+ENDPOINTS = (*version.ENDPOINTS, *keys.ENDPOINTS)
