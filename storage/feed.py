@@ -6,6 +6,7 @@ from storage.changes import Change, EventAdded, Membership, StoredEvent, Transac
 from storage.database import Database
 from storage.events import COLUMNS, event_of_row
 from storage.names import Names
+from storage.out_of_band import changed_memberships_elsewhere
 from storage.presence import changed_presence
 from storage.receipts import changed_receipts
 
@@ -40,6 +41,7 @@ async def read_changes(
     changes += await changed_receipts(db, since, upto)
     changes += await changed_account_data(db, since, upto)
     changes += await changed_presence(db, since, upto)
+    changes += await changed_memberships_elsewhere(db, since, upto)
     return sorted(changes, key=lambda change: change.position)
 
 

@@ -1,0 +1,191 @@
+"""Invites and knocks across servers: rooms that are not here, users that are.
+
+A membership of a room that this server is not in is kept with its event as an outlier and what
+was told of the room (stripped state). It ends when the user joins, or by a leave that is kept
+here even if no server of the room hears of it.
+Source: server-server API, "Inviting to a room", "Knocking upon a room", "Leaving Rooms".
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from federation.protocol.build_event import complete_event, cosign_event
+from federation.protocol.errors import Forbidden, InvalidParam, NotFound
+from federation.protocol.event_rendering import decode_event
+from federation.protocol.identifiers import ServerName, UserId, server_of
+from federation.protocol.pdu import Pdu
+from federation.protocol.room_versions import EventFormat, get_room_version
+from federation.protocol.signatures import SigningKey
+from homeserver.rooms.history_visibility import get_memberships
+from homeserver.rooms.ports import Invitations
+from homeserver.rooms.remote_events import Fields, Signatures
+from homeserver.rooms.verified import verify_events
+from storage.add_events import AddEvent, AddRoom, EventSeen, RoomExists, take_room_nid
+from storage.changes import Membership, Standing, StoredEvent
+from storage.committer import Committer, Write
+from storage.database import Database
+from storage.events import find_event, get_events
+from storage.names import Names, RoomName
+from storage.nids import Nids
+from storage.out_of_band import SetMembershipElsewhere
+from storage.rooms import is_held_here
+
+log = logging.getLogger("hearth.membership")
+MEMBER = "m.room.member"
+MAX_STRIPPED_EVENTS = 100
+
+
+class Elsewhere:
+    """Memberships of rooms that other servers hold."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        nids: Nids,
+        committer: Committer,
+        signatures: Signatures,
+        invitations: Invitations,
+        server_name: ServerName,
+        key: SigningKey,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._nids = nids
+        self._committer = committer
+        self._signatures = signatures
+        self._invitations = invitations
+        self._server_name = server_name
+        self._key = key
+
+    async def take_invite(
+        self,
+        origin: ServerName,
+        room_id: str,
+        event_id: str,
+        version_id: str,
+        fields: Fields,
+        stripped_state: Sequence[Fields],
+    ) -> Pdu:
+        """Sign an invite of a user of ours and show it to the user; the signed invite.
+
+        Raises `UnsupportedRoomVersion`, `InvalidParam` (not such an invite), `InviteBlocked`,
+        `Forbidden`.
+        """
+        version = get_room_version(version_id)
+        verified = await verify_events(self._signatures, [fields], room_id, version)
+        invite = next(iter(verified.pdus.values()), None)
+        if invite is None or invite.event_id != event_id:
+            reasons = list(verified.refused.values())
+            raise InvalidParam(reasons[0] if reasons else "The invite is another event")
+        if invite.type != MEMBER or invite.content.get("membership") != "invite":
+            raise InvalidParam("The event is not an invite")
+        invitee = str(invite.state_key)
+        if server_of(invitee) != self._server_name or server_of(invite.sender) != origin:
+            raise InvalidParam("The invite is not from you for a user of this server")
+        user_nid = await self._names.users.find_nid(invitee)
+        if user_nid is None:
+            raise NotFound("The invited user does not exist")
+        await self._invitations.check_invite(invite.sender, user_nid)
+        signed = cosign_event(invite, self._server_name, self._key)
+        room = await self._names.rooms.find(room_id)
+        if room is None or not await is_held_here(self._db, room.room_nid):
+            shown = [dict(event) for event in stripped_state[:MAX_STRIPPED_EVENTS]]
+            await self._keep(signed, Membership.INVITE, orjson.dumps(shown))
+        return signed
+
+    async def keep_knock(self, knock: Pdu, stripped_state: Sequence[Fields]) -> None:
+        """Remember a knock that a server of the room has taken."""
+        shown = [dict(event) for event in stripped_state[:MAX_STRIPPED_EVENTS]]
+        await self._keep(knock, Membership.KNOCK, orjson.dumps(shown))
+
+    async def keep_leave(self, leave: Pdu) -> None:
+        """Remember that an invite was turned down, or a knock taken back."""
+        await self._keep(leave, Membership.LEAVE, None)
+
+    async def get_invite(self, user_id: UserId, room_id: str) -> StoredEvent:
+        """The event of a user's invite to, or knock on, a room elsewhere.
+
+        Raises `NotFound`, `Forbidden` when there is neither.
+        """
+        room = await self._names.rooms.find(room_id)
+        if room is None:
+            raise NotFound(f"There is no room {room_id} here")
+        user_nid = await self._names.users.get_nid(user_id)
+        own = (await get_memberships(self._db, user_nid, [room.room_nid])).get(room.room_nid)
+        if own is None or own.membership not in (Membership.INVITE, Membership.KNOCK):
+            raise Forbidden("You are neither invited nor knocking")
+        return (await get_events(self._db, [own.event_nid]))[own.event_nid]
+
+    def build_own_leave(
+        self, invite: StoredEvent, version_id: str, content: Mapping[str, Any]
+    ) -> Pdu:
+        """A leave for when no server of the room can be reached; it stays with us."""
+        version = get_room_version(version_id)
+        pairs = version.event_format is EventFormat.V1
+        template = {
+            "room_id": invite.fields["room_id"],
+            "type": MEMBER,
+            "sender": invite.state_key,
+            "state_key": invite.state_key,
+            "content": {**content, "membership": "leave"},
+            "depth": invite.depth + 1,
+            "origin_server_ts": invite.fields["origin_server_ts"] + 1,
+            "prev_events": [] if pairs else [invite.event_id],
+            "auth_events": [] if pairs else [invite.event_id],
+        }
+        opaque_id = secrets.token_urlsafe(16) if pairs else None
+        return complete_event(template, version, self._server_name, self._key, opaque_id=opaque_id)
+
+    async def _keep(self, pdu: Pdu, membership: Membership, stripped: bytes | None) -> None:
+        while True:
+            room = await self._names.rooms.find(pdu.room_id)
+            try:
+                await self._committer.commit(*await self._writes(room, pdu, membership, stripped))
+            except (RoomExists, EventSeen):
+                continue
+            return
+
+    async def _writes(
+        self, room: RoomName | None, pdu: Pdu, membership: Membership, stripped: bytes | None
+    ) -> list[Write]:
+        writes: list[Write] = []
+        room_nid = room.room_nid if room is not None else await take_room_nid(self._db)
+        if room is None:
+            version_id = pdu.room_version.id
+            writes.append(
+                AddRoom(
+                    room_nid, pdu.room_id, version_id, None, pdu.origin_server_ts, published=False
+                )
+            )
+        stored = await find_event(self._db, pdu.event_id)
+        sender_nid = await self._names.users.get_nid(pdu.sender)
+        if stored is None:
+            stored = StoredEvent(
+                (await self._nids.events.take())[0],
+                None,
+                pdu.depth,
+                room_nid,
+                sender_nid,
+                await self._names.places.get_nid(pdu.state_place),
+                None,
+                None,
+                None,
+                Standing.OUTLIER,
+                pdu.event_id,
+                pdu.encoded,
+                decode_event(pdu.encoded, pdu.room_version),
+            )
+            type_nid = await self._names.types.get_nid(pdu.type)
+            writes.append(AddEvent(stored, type_nid, pdu.origin_server_ts, (), ()))
+        user_nid = await self._names.users.get_nid(str(pdu.state_key))
+        writes.append(
+            SetMembershipElsewhere(
+                user_nid, room_nid, stored.event_nid, sender_nid, membership, stripped
+            )
+        )
+        return writes

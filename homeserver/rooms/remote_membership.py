@@ -1,0 +1,148 @@
+"""Rooms that other servers hold, for users of ours: joining, knocking, leaving, inviting.
+
+Servers are tried in order until one lets the user in; what the last one said is what the user is
+told.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from federation.outbound.directory import RemoteDirectory
+from federation.outbound.errors import FederationError
+from federation.outbound.membership import JoinAnswer, RemoteDoors, RemoteTemplate
+from federation.protocol.build_event import complete_event
+from federation.protocol.canonical_json import decode
+from federation.protocol.errors import BadState, NotFound
+from federation.protocol.event_format import parse_pdu
+from federation.protocol.identifiers import (
+    RoomId,
+    ServerName,
+    UserId,
+    server_of,
+)
+from federation.protocol.pdu import Pdu
+from federation.protocol.room_versions import ROOM_VERSIONS, EventFormat, get_room_version
+from federation.protocol.signatures import SigningKey
+from homeserver.rooms.append import Append
+from homeserver.rooms.elsewhere import Elsewhere
+from homeserver.rooms.entering import Entering, Welcome
+from homeserver.rooms.remote_events import Signatures
+from homeserver.rooms.send import Send
+from storage.database import Database
+from storage.names import Names
+
+log = logging.getLogger("hearth.membership")
+
+T = TypeVar("T")
+MOST_SERVERS_TRIED = 5
+MEMBER = "m.room.member"
+VOUCHER = "join_authorised_via_users_server"
+
+
+class RemoteMembership:
+    """Lets users of ours into rooms of others."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        doors: RemoteDoors,
+        directory: RemoteDirectory,
+        entering: Entering,
+        elsewhere: Elsewhere,
+        send: Send,
+        append: Append,
+        signatures: Signatures,
+        server_name: ServerName,
+        key: SigningKey,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._doors = doors
+        self._directory = directory
+        self._entering = entering
+        self._elsewhere = elsewhere
+        self._send = send
+        self._append = append
+        self._signatures = signatures
+        self._server_name = server_name
+        self._key = key
+
+    async def join(
+        self,
+        user_id: UserId,
+        room_id: RoomId,
+        servers: Sequence[str],
+        content: Mapping[str, Any],
+    ) -> None:
+        """Join a room; its state is here when this returns. Raises `NotFound`, `Forbidden`."""
+
+        async def through(server: ServerName) -> None:
+            template = await self._doors.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
+            join = self._complete(template, room_id, user_id, "join", content)
+            fields = decode(join.encoded)
+            answer = await self._doors.send_join(server, room_id, join.event_id, fields)
+            await self._enter(room_id, template.room_version, join, answer)
+
+        await self._try_servers(room_id, servers, through)
+
+    async def _enter(self, room_id: RoomId, version_id: str, join: Pdu, answer: JoinAnswer) -> None:
+        version = get_room_version(version_id)
+        if answer.event is not None:
+            signed = parse_pdu(answer.event, version, event_id=join.event_id)
+            if signed.event_id == join.event_id and signed.content == join.content:
+                join = signed
+        welcome = Welcome(join, answer.state, answer.auth_chain)
+        await self._entering.enter(room_id, version, welcome)
+
+    def _complete(
+        self,
+        template: RemoteTemplate,
+        room_id: RoomId,
+        user_id: UserId,
+        membership: str,
+        content: Mapping[str, Any],
+    ) -> Pdu:
+        """The signed member event; of the template only what binds it to the room is used."""
+        version = get_room_version(template.room_version)
+        offered = template.event.get("content")
+        voucher = "join_authorised_via_users_server"
+        kept = (
+            {voucher: offered[voucher]}
+            if isinstance(offered, Mapping) and voucher in offered
+            else {}
+        )
+        fields = {
+            **template.event,
+            "type": MEMBER,
+            "room_id": room_id,
+            "sender": user_id,
+            "state_key": user_id,
+            "content": {**content, **kept, "membership": membership},
+        }
+        pairs = version.event_format is EventFormat.V1
+        opaque_id = secrets.token_urlsafe(16) if pairs else None
+        return complete_event(fields, version, self._server_name, self._key, opaque_id=opaque_id)
+
+    async def _try_servers(
+        self,
+        room_id: RoomId,
+        servers: Sequence[str],
+        through: Callable[[ServerName], Awaitable[T]],
+    ) -> T:
+        named = [*servers, server_of(room_id)]
+        candidates = [ServerName(s) for s in dict.fromkeys(named) if s and s != self._server_name]
+        last: FederationError | BadState | None = None
+        for server in candidates[:MOST_SERVERS_TRIED]:
+            try:
+                return await through(server)
+            except (FederationError, BadState) as error:
+                log.info("%s does not help with %s: %s", server, room_id, error)
+                last = error
+        if isinstance(last, FederationError):
+            raise last.relayed() from last
+        if last is not None:
+            raise last
+        raise NotFound(f"No server is known that has the room {room_id}")
