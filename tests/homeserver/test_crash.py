@@ -210,9 +210,10 @@ async def test_what_is_acknowledged_survives_crashes(world: World) -> None:
         for conversation in world.conversations:
             for sender in world.senders:
                 tasks.create_task(world.talk(sender, conversation))
-        for crash in range(CRASHES + POSTGRES_CRASHES):
+        victims = ["server"] * CRASHES + ["postgres"] * POSTGRES_CRASHES
+        for victim in chance.sample(victims, len(victims)):
             await asyncio.sleep(chance.uniform(0.05, 0.8))
-            if crash < CRASHES:
+            if victim == "server":
                 await world.server.kill()
                 await world.server.start(world.session)
             else:
