@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from federation.inbound.endpoints import ENDPOINTS as FEDERATION_ENDPOINTS
 from federation.protocol.endpoint import Endpoint
+from federation.protocol.identifiers import ServerName
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
 from homeserver.build import Core, build_core, build_services
 from homeserver.client_api.endpoints import ENDPOINTS as CLIENT_ENDPOINTS
@@ -21,13 +23,19 @@ from homeserver.http.call import Call
 from homeserver.http.dispatch import Dispatcher
 from homeserver.http.listener import HttpServer, listen_addresses
 from homeserver.http.settings import http_settings
+from homeserver.other_servers.links import Links, LinkStores, build_links
+from homeserver.other_servers.own_keys import begin_to_use
+from homeserver.other_servers.stores import KeptDestinations, KeptKeys
 from homeserver.services import Services
 from migrations.apply import apply_migrations
-from storage.database import connect, open_pool
+from storage.cache import Cache
+from storage.database import Pool, connect, open_pool
 
 log = logging.getLogger("hearth")
 
 ENDPOINTS: tuple[Endpoint[Call], ...] = (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS)
+KEY_CACHE_PART = 64
+"""The keys of other servers get this fraction of the cache budget."""
 GRACE_S = 10.0
 
 
@@ -71,13 +79,14 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         dsn = await _open_database(settings, stack, failed)
         pool = await open_pool(dsn, settings.database.pool_size)
         stack.push_async_callback(pool.close)
-        keys = load_signing_keys(settings.server.signing_key_path)
-        core = build_core(settings, pool, dsn, system_clock, keys[0])
+        links = await _open_links(settings, pool)
+        stack.push_async_callback(links.close)
+        core = build_core(settings, pool, dsn, system_clock, links)
         await _follow(core, stack, failed)
         services = build_services(core)
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))
-        http = await _listen(settings, services, stack)
+        http = await _listen(settings, services, links, stack)
         yield Homeserver(services, http, failed)
 
 
@@ -99,6 +108,15 @@ async def _open_database(settings: Settings, stack: AsyncExitStack, failed: asyn
     return dsn
 
 
+async def _open_links(settings: Settings, pool: Pool) -> Links:
+    """The links to other servers, with the keys that this start makes the current ones."""
+    keys = load_signing_keys(settings.server.signing_key_path)
+    own = await begin_to_use(pool, ServerName(settings.server.name), keys, system_clock())
+    cache = Cache[tuple[str, str], object](settings.cache.budget_mb * 1_048_576 // KEY_CACHE_PART)
+    stores = LinkStores(KeptKeys(pool), KeptDestinations(pool), cache)
+    return build_links(settings, own, stores, system_clock)
+
+
 async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> None:
     """Join the stream: hear of others' commits before anything is read, then begin to commit."""
     await core.committer.open()
@@ -114,11 +132,16 @@ async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> N
     stack.push_async_callback(stop_committing)
 
 
-async def _listen(settings: Settings, services: Services, stack: AsyncExitStack) -> HttpServer:
+async def _listen(
+    settings: Settings, services: Services, links: Links, stack: AsyncExitStack
+) -> HttpServer:
     http = http_settings(settings.limits)
     users = services.users
-    authenticator = Authenticator(users.sessions, None, services.clock, users.last_seen)
-    dispatcher = Dispatcher(ENDPOINTS, services, authenticator, http)
+    authenticator = Authenticator(users.sessions, links.auth, services.clock, users.last_seen)
+    endpoints = ENDPOINTS
+    if settings.federation.enabled:
+        endpoints += FEDERATION_ENDPOINTS
+    dispatcher = Dispatcher(endpoints, services, authenticator, http)
     server = HttpServer(dispatcher, http)
     await server.start(listen_addresses(settings.listen))
     stack.push_async_callback(server.stop, GRACE_S)

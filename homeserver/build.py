@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from federation.protocol.signatures import SigningKey
+from homeserver.answering import build_answering
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
+from homeserver.other_servers.links import Links
 from homeserver.push.counts import UnreadCounts
 from homeserver.push.notifications import Notifications
 from homeserver.push.personal_settings import PersonalSettings
@@ -30,6 +32,7 @@ from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
 from homeserver.rooms.send import Send
+from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.typing import Typing
 from homeserver.services import Services
 from homeserver.sync.catch_up import CatchUp
@@ -41,6 +44,7 @@ from homeserver.users.invite_permission import InvitePermissions
 from homeserver.users.personal import Personal, build_personal
 from homeserver.users.profiles import MemberProfiles
 from homeserver.users.users import UserPorts, Users, build_users
+from homeserver.version import hearth_version
 from storage import bus as bus_module
 from storage.bus import Bus
 from storage.changes import Change, EventAdded
@@ -69,11 +73,13 @@ class Core:
     append: Append
     send: Send
     key: SigningKey
+    links: Links
+    """To other servers."""
     cache_bytes: int
     """The budget of all caches together."""
 
 
-def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: SigningKey) -> Core:
+def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Links) -> Core:
     """The core over an open pool; nothing runs yet."""
     cache_bytes = settings.cache.budget_mb * 1_048_576
     server_name = ServerName(settings.server.name)
@@ -88,6 +94,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
     nids = Nids(db)
     live = LiveRooms(db, names, cache_bytes // 4)
     append = Append(db, names, nids, live, committer, server_name)
+    key = links.own.current[0]
     send = Send(db, live, append, clock, server_name, key)
 
     async def drop_moved_rooms(changes: Sequence[Change], own: bool) -> None:
@@ -111,6 +118,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, key: Signin
         append,
         send,
         key,
+        links,
         cache_bytes,
     )
 
@@ -127,6 +135,7 @@ def build_services(core: Core) -> Services:
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     contexts = RoomContexts(core.db, core.names, part)
     typing = Typing(core.clock())
+    personal = _build_personal(core, part, rooms)
     reading = build_reading(core.db, core.names, clients, ignored)
     _listen(core, ignored.heard)
     _listen(core, reading.heard)
@@ -141,13 +150,26 @@ def build_services(core: Core) -> Services:
         send=core.send,
         rooms=rooms,
         users=users,
-        personal=_build_personal(core, part, rooms),
+        personal=personal,
         receipts=Receipts(core.db, core.names, core.committer, core.clock),
         typing=typing,
         push_rules=rules,
         clients=clients,
         reading=reading,
+        key_server=core.links.key_server,
+        version=hearth_version(),
         sync=_build_sync(core, part, clients, rules, contexts, typing, ignored, invites),
+        answering=build_answering(
+            db=core.db,
+            names=core.names,
+            clock=core.clock,
+            settings=core.settings,
+            access=core.access,
+            rooms=rooms,
+            profiles=personal.profiles,
+            tokens=users.short_lived_tokens,
+            cache_bytes=part,
+        ),
         notifications=Notifications(core.db, core.names, rules, contexts, clients),
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random

@@ -4,6 +4,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from federation.inbound.key_server import KeyServer
+from federation.inbound.reading_ports import Answering
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.jobs.runner import Runner
@@ -41,7 +43,10 @@ class Services:
     push_rules: PushRules
     clients: ClientEvents
     reading: RoomReading
+    key_server: KeyServer
+    version: str
     sync: Sync
+    answering: Answering
     notifications: Notifications
     runner: Runner
 
