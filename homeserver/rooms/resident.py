@@ -27,6 +27,7 @@ from homeserver.rooms.arrivals import Arrivals, find_known
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.restricted_join import RestrictedJoins
+from homeserver.rooms.stripped_state import stripped_state_of
 from homeserver.rooms.verified import verify_events
 from storage.auth_edges import get_auth_edges
 from storage.changes import Standing
@@ -165,12 +166,39 @@ class Resident:
         Raises `NotFound`, `InvalidParam` (not such an event), `Forbidden`.
         """
         room = await self._room(room_id)
+        pdu = await self._let_in(room, origin, event_id, fields, membership)
+        return await self._admission(room, pdu, omit_members=omit_members)
+
+    async def take(
+        self,
+        origin: ServerName,
+        room_id: str,
+        event_id: str,
+        fields: Fields,
+        membership: str,
+    ) -> Sequence[Fields]:
+        """Take a signed leave or knock; what an outsider is told of the room.
+
+        Raises `NotFound`, `InvalidParam` (not such an event), `Forbidden`.
+        """
+        room = await self._room(room_id)
+        await self._let_in(room, origin, event_id, fields, membership)
+        return await stripped_state_of(self._db, self._names, room.room_nid, None)
+
+    async def _let_in(
+        self,
+        room: LiveRoom,
+        origin: ServerName,
+        event_id: str,
+        fields: Fields,
+        membership: str,
+    ) -> Pdu:
         pdu = await self._verified(room, origin, event_id, fields, membership)
-        verdicts = await self._arrivals.enter(room_id, [pdu])
+        verdicts = await self._arrivals.enter(room.room_id, [pdu])
         verdict = verdicts.get(pdu.event_id)
         if verdict is not None and verdict.standing is not Standing.ACCEPTED:
             raise Forbidden(verdict.reason or "The event is not allowed")
-        return await self._admission(room, pdu, omit_members=omit_members)
+        return pdu
 
     async def _verified(
         self,
