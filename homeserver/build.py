@@ -72,6 +72,7 @@ class Core:
     live: LiveRooms
     append: Append
     send: Send
+    access: ServerAccess
     key: SigningKey
     links: Links
     """To other servers."""
@@ -117,6 +118,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
         live,
         append,
         send,
+        ServerAccess(db, names, cache_bytes // 64),
         key,
         links,
         cache_bytes,
