@@ -1,5 +1,27 @@
 """All endpoints of the server-server API, chapter by chapter."""
 
-from federation.inbound import keys, version
+from federation.inbound import (
+    devices,
+    events,
+    keys,
+    media,
+    openid,
+    policy,
+    public_rooms,
+    queries,
+    spaces,
+    version,
+)
 
-ENDPOINTS = (*version.ENDPOINTS, *keys.ENDPOINTS)
+ENDPOINTS = (
+    *version.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *events.ENDPOINTS,
+    *spaces.ENDPOINTS,
+    *public_rooms.ENDPOINTS,
+    *queries.ENDPOINTS,
+    *devices.ENDPOINTS,
+    *openid.ENDPOINTS,
+    *media.ENDPOINTS,
+    *policy.ENDPOINTS,
+)
