@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from federation.protocol.identifiers import ServerName
+
 
 class Membership(IntEnum):
     """Memberships as the database numbers them."""
@@ -155,4 +157,37 @@ class PresenceSet:
     currently_active: bool
 
 
-Change = EventAdded | InviteChanged | ReceiptMoved | AccountDataSet | PresenceSet
+@dataclass(frozen=True, slots=True)
+class ToDeviceAdded:
+    """Messages wait for devices of a user of ours."""
+
+    position: int
+    user_nid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EdusQueued:
+    """EDUs for these servers were stored."""
+
+    position: int
+    destinations: tuple[ServerName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRelayed:
+    """An event that another server's user has sent by way of this one is to be passed on."""
+
+    position: int
+    event_nid: int
+
+
+Change = (
+    EventAdded
+    | InviteChanged
+    | ReceiptMoved
+    | AccountDataSet
+    | PresenceSet
+    | ToDeviceAdded
+    | EdusQueued
+    | EventRelayed
+)

@@ -7,8 +7,10 @@ from storage.database import Database
 from storage.events import COLUMNS, event_of_row
 from storage.names import Names
 from storage.out_of_band import changed_memberships_elsewhere
+from storage.outgoing import changed_outgoing
 from storage.presence import changed_presence
 from storage.receipts import changed_receipts
+from storage.to_device import changed_to_device
 
 SELECT_EVENTS = f"""
     SELECT {COLUMNS}, t.device_nid, t.txn_id
@@ -42,6 +44,8 @@ async def read_changes(
     changes += await changed_account_data(db, since, upto)
     changes += await changed_presence(db, since, upto)
     changes += await changed_memberships_elsewhere(db, since, upto)
+    changes += await changed_to_device(db, since, upto)
+    changes += await changed_outgoing(db, since, upto)
     return sorted(changes, key=lambda change: change.position)
 
 

@@ -57,6 +57,7 @@ class DestinationQueue:
         "kept",
         "live",
         "missed",
+        "refusals",
         "singly",
         "task",
         "timer",
@@ -78,6 +79,8 @@ class DestinationQueue:
         """A transaction that failed and is sent again as it was."""
         self.singly = 0
         """So many items more are sent one at a time, because all together were refused."""
+        self.refusals = 0
+        """How often in a row the destination did not take what was sent, though it answered."""
         self.is_known = False
         """Whether the destination's health was looked up."""
         self.failures = 0
@@ -85,17 +88,21 @@ class DestinationQueue:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
-    @property
-    def has_work(self) -> bool:
-        """Whether there is anything to send."""
+    def has_work(self, distributed: int) -> bool:
+        """Whether there is anything to send now; what comes after `distributed` comes later."""
         return bool(
             self.live
-            or self.missed
             or self.is_unread
             or self.has_edus
             or self.kept
             or self.best_effort
+            or any(missed_from <= distributed for missed_from in self.missed.values())
         )
+
+    def oldest_missed(self, limit: int, distributed: int) -> dict[int, int]:
+        """The marked rooms whose turn it is, those that miss something for longest in front."""
+        due = [(at, room) for room, at in self.missed.items() if at <= distributed]
+        return {room: at for at, room in sorted(due)[:limit]}
 
     def add(self, pdu: OutgoingPdu, progress: Progress) -> None:
         """The destination is to get an event that is later than all before."""
@@ -120,10 +127,11 @@ class DestinationQueue:
     def load(self, kept: Mapping[int, int], progress: Progress) -> None:
         """The marks that were kept, beside those made since."""
         for room, missed_from in kept.items():
-            self._move(room, min(missed_from, self.missed.get(room, missed_from)))
+            self.missed[room] = min(missed_from, self.missed.get(room, missed_from))
         self.is_unread = False
-        for room in self.missed:
-            self._note(room, progress)
+        for room, missed_from in self.missed.items():
+            if kept.get(room) != missed_from:
+                self._note(room, progress)
 
     def take_live(self, limit: int, max_bytes: int) -> list[OutgoingPdu]:
         """The next events in memory, at least one if there is any and `limit` allows it."""
@@ -158,7 +166,7 @@ class DestinationQueue:
             if upto >= distributed:
                 del self.missed[room]
             else:
-                self._move(room, upto + 1)
+                self.missed[room] = upto + 1
             self._note(room, progress)
 
     def oldest_held(self) -> int | None:
@@ -182,15 +190,12 @@ class DestinationQueue:
 
     def _mark(self, pdu: OutgoingPdu, progress: Progress) -> None:
         if not self._is_marked(pdu):
-            self._move(pdu.room, pdu.position)
+            self.missed[pdu.room] = pdu.position
             self._note(pdu.room, progress)
 
     def _is_marked(self, pdu: OutgoingPdu) -> bool:
         missed_from = self.missed.get(pdu.room)
         return missed_from is not None and missed_from <= pdu.position
-
-    def _move(self, room: int, missed_from: int) -> None:
-        self.missed[room] = missed_from
 
     def _note(self, room: int, progress: Progress) -> None:
         mark = RoomMark(self.missed.get(room), is_new=self.is_unread)

@@ -19,6 +19,7 @@ from storage.changes import (
     Membership,
     PresenceSet,
     ReceiptMoved,
+    ToDeviceAdded,
 )
 from storage.database import Database
 from storage.stream import Stream
@@ -176,9 +177,11 @@ class Followers:
             if change.receipt_type == "m.read.private":
                 return self._only(change.user_nid)
             return self._by_room.get(change.room_nid, ())
-        if isinstance(change, AccountDataSet | InviteChanged):
+        if isinstance(change, AccountDataSet | InviteChanged | ToDeviceAdded):
             return self._only(change.user_nid)
-        return self._sharing_rooms(change)
+        if isinstance(change, PresenceSet):
+            return self._sharing_rooms(change)
+        return ()
 
     def _only(self, user_nid: int) -> Iterable[Follower]:
         follower = self._by_user.get(user_nid)

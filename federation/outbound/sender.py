@@ -1,0 +1,535 @@
+"""Sending to other servers: one queue for each destination, one transaction at a time in each.
+
+A destination that fails is left alone for a while, longer each time (`backoff.py`), and its events
+wait in the database as marks of rooms (`destination_queue.py`). It is tried again when the time has
+come, when it is heard of by itself, or when another destination answers again after a time in which
+none did, for then it was our own link that was gone. After a restart everybody who lacks something
+is tried, spread over a while.
+
+What was done is kept in the database every moment or so, not with each transaction: a server that
+is killed sends its last second again, which others recognise by event IDs and message IDs.
+Source: server-server API, "Transactions".
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from federation.outbound.backoff import Backoff, is_sick
+from federation.outbound.destination_queue import DestinationQueue, OutgoingTransaction, trim
+from federation.outbound.errors import FederationError, NotFederating
+from federation.outbound.ports import Clock
+from federation.outbound.queue_ports import (
+    Backlog,
+    MissedPdus,
+    OutgoingPdu,
+    Progress,
+    QueuedEdu,
+    Requests,
+)
+from federation.protocol.edu import PresenceUpdate, Receipt, Typist
+from federation.protocol.errors import MatrixError
+from federation.protocol.identifiers import ServerName
+from federation.protocol.retry_schedule import DESTINATION_RETRIES, RetrySchedule
+from federation.protocol.transaction import MAX_EDUS, MAX_PDUS, encode_transaction
+
+log = logging.getLogger("hearth.sender")
+
+MAX_QUEUED_EDUS = 80
+"""Of the EDUs of a transaction; the others tell of typing, receipts and presence."""
+MAX_BYTES = 512 * 1024
+"""A transaction that is larger has one item only."""
+MAX_ANSWER_BYTES = 1_048_576
+ROOMS_AT_ONCE = 50
+"""Marked rooms that are looked into for one transaction."""
+KEPT_FAILURES = 5
+KEPT_BYTES = 65_536
+"""A failed transaction is held and repeated as it was, unless it is large or has failed often."""
+TOLD_FOR_MS = 15 * 60_000
+"""A destination that is away for longer is not told who has read and who is present."""
+SKIPPED_AFTER = 4
+"""How often a single item is refused before it is given up."""
+STALLED_AFTER_MS = 10_000
+"""A transaction under way for longer no longer holds up what is kept."""
+IDLE_KEEP_MS = 10_000
+"""How often the mere progress of the stream is kept."""
+UNSENDABLE = (400, 413, 422)
+"""Answers that may mean the contents of a transaction rather than its sender."""
+
+NO_PDUS = MissedPdus((), {})
+
+
+@dataclass(frozen=True, slots=True)
+class SenderSettings:
+    """How much is done at once, and how often."""
+
+    in_flight: int = 40
+    """Transactions under way to destinations that are well."""
+    probes: int = 10
+    """Transactions under way to destinations that have failed."""
+    timeout_s: float = 60.0
+    keep_every_s: float = 1.0
+    start_gap_s: float = 0.05
+    """Between the destinations that are tried after a start, on average."""
+    longest_start_s: float = 60.0
+    gather_s: float = 0.2
+    """How long receipts and presence wait for company."""
+    retries: RetrySchedule = DESTINATION_RETRIES
+    """For destinations that answer, but refuse."""
+
+
+class Sender:
+    """The queues of all destinations, while `running`."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        backlog: Backlog,
+        backoff: Backoff,
+        origin: ServerName,
+        clock: Clock,
+        random: Callable[[], float],
+        settings: SenderSettings | None = None,
+    ) -> None:
+        self._requests = requests
+        self._backlog = backlog
+        self._backoff = backoff
+        self._origin = origin
+        self._clock = clock
+        self._random = random
+        self._settings = settings or SenderSettings()
+        self._healthy_slots = asyncio.Semaphore(self._settings.in_flight)
+        self._probe_slots = asyncio.Semaphore(self._settings.probes)
+        self._session = f"{clock():x}{int(random() * 0x10000):04x}"
+        self._numbers = itertools.count()
+        self._queues: dict[ServerName, DestinationQueue] = {}
+        self._fallen: set[ServerName] = set()
+        """Destinations that began to fail after the last transaction that any took."""
+        self._group: asyncio.TaskGroup | None = None
+        self._progress = Progress()
+        self._distributed = 0
+        self._kept_position = 0
+        self._kept_ts = 0
+        self.replaced = asyncio.Event()
+        """Set when another process has taken over the sending."""
+        backoff.listen(self.destination_is_back)
+
+    @asynccontextmanager
+    async def running(self, position: int) -> AsyncIterator[None]:
+        """Send for as long as the block runs; the stream is handed over after `position`."""
+        self._distributed = self._kept_position = position
+        self._progress = Progress()
+        self.replaced.clear()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._resume(await self._backlog.waiting_destinations())
+                keeping = group.create_task(self._keep_forever())
+                try:
+                    yield
+                finally:
+                    keeping.cancel()
+                    self._stop()
+        finally:
+            self._group = None
+            await self._keep_all()
+
+    def distribute(
+        self, pdus: Iterable[tuple[OutgoingPdu, Iterable[ServerName]]], position: int
+    ) -> None:
+        """Hand over the events of the next stretch of the stream, which ends at `position`."""
+        for pdu, destinations in pdus:
+            for destination in destinations:
+                queue = self._queue(destination)
+                queue.add(pdu, self._progress)
+                self._start(queue)
+        self._distributed = max(self._distributed, position)
+
+    def edus_queued(self, destinations: Iterable[ServerName]) -> None:
+        """EDUs for these destinations were stored."""
+        for destination in destinations:
+            queue = self._queue(destination)
+            queue.has_edus = True
+            self._start(queue)
+
+    def send_typing(self, destinations: Iterable[ServerName], typist: Typist) -> None:
+        """Tell that somebody types or has stopped."""
+        for queue in self._hearing(destinations):
+            queue.best_effort.add_typing(typist)
+            self._start(queue)
+
+    def send_receipt(self, destinations: Iterable[ServerName], receipt: Receipt) -> None:
+        """Tell what somebody has read."""
+        for queue in self._hearing(destinations):
+            queue.best_effort.add_receipt(receipt)
+            self._start_soon(queue)
+
+    def send_presence(self, destinations: Iterable[ServerName], update: PresenceUpdate) -> None:
+        """Tell how present somebody is."""
+        now_ts = self._clock()
+        for queue in self._hearing(destinations):
+            queue.best_effort.add_presence(update, now_ts)
+            self._start_soon(queue)
+
+    def destination_is_back(self, destination: ServerName) -> None:
+        """A destination that has failed was heard of: try it now."""
+        queue = self._queues.get(destination)
+        if queue is not None and queue.timer is not None:
+            self._start_after(queue, 0)
+
+    def _queue(self, destination: ServerName) -> DestinationQueue:
+        queue = self._queues.get(destination)
+        if queue is None:
+            queue = self._queues[destination] = DestinationQueue(destination, has_backlog=False)
+        return queue
+
+    def _hearing(self, destinations: Iterable[ServerName]) -> Iterable[DestinationQueue]:
+        """The queues of those destinations that may still want to hear what passes by."""
+        now_ts = self._clock()
+        for destination in destinations:
+            queue = self._queue(destination)
+            if not queue.failures or now_ts - queue.failing_since < TOLD_FOR_MS:
+                yield queue
+
+    def _resume(self, waiting: Iterable[ServerName]) -> None:
+        names = list(waiting)
+        settings = self._settings
+        spread_s = min(len(names) * settings.start_gap_s, settings.longest_start_s)
+        for name in names:
+            queue = self._queues[name] = DestinationQueue(name, has_backlog=True)
+            self._start_after(queue, self._random() * spread_s)
+
+    def _start(self, queue: DestinationQueue) -> None:
+        """Send what a queue holds, unless it waits for its time."""
+        if queue.timer is None or not (queue.failures or queue.is_unread):
+            self._start_after(queue, 0)
+
+    def _start_soon(self, queue: DestinationQueue) -> None:
+        if queue.timer is None and queue.task is None:
+            self._start_after(queue, self._settings.gather_s)
+
+    def _start_after(self, queue: DestinationQueue, delay_s: float) -> None:
+        if queue.timer is not None:
+            queue.timer.cancel()
+            queue.timer = None
+        if self._group is None or queue.task is not None:
+            return
+        if delay_s > 0:
+            loop = asyncio.get_running_loop()
+            queue.timer = loop.call_later(delay_s, self._start_after, queue, 0)
+            return
+        name = f"send to {queue.destination}"
+        queue.task = self._group.create_task(self._work(queue), name=name)
+
+    async def _work(self, queue: DestinationQueue) -> None:
+        """Send until nothing is left or the destination fails."""
+        pause_s: float | None = None
+        try:
+            pause_s = await self._wait_of(queue)
+            while pause_s is None:
+                transaction = await self._next(queue)
+                if transaction is None:
+                    break
+                pause_s = await self._send(queue, transaction)
+        except MatrixError as error:
+            log.warning("Nothing can be sent to %s just now: %s", queue.destination, error)
+            pause_s = self._interrupted(queue)
+        except Exception:
+            log.exception("Sending to %s has failed", queue.destination)
+            pause_s = self._interrupted(queue)
+        finally:
+            queue.in_flight = None
+            queue.task = None
+        if pause_s is not None:
+            self._start_after(queue, pause_s)
+        elif queue.has_work(self._distributed):
+            self._start_after(queue, 0)
+        else:
+            self._queues.pop(queue.destination, None)
+
+    def _interrupted(self, queue: DestinationQueue) -> float:
+        """Something on our own side went wrong; how long to wait."""
+        queue.failures += 1
+        queue.retreat(self._progress)
+        transaction = queue.in_flight or queue.kept
+        if transaction is not None:
+            self._dissolve(queue, transaction)
+        return self._refused_delay_ms(queue) / 1000
+
+    async def _wait_of(self, queue: DestinationQueue) -> float | None:
+        """How long a destination that failed before this queue was made is to be left alone."""
+        if queue.is_known:
+            return None
+        queue.is_known = True
+        state = await self._backoff.state_of(queue.destination)
+        now_ts = self._clock()
+        if now_ts >= state.retry_at_ts:
+            return None
+        queue.failures, queue.failing_since = state.failures, state.last_success_ts
+        queue.retreat(self._progress)
+        return (state.retry_at_ts - now_ts) / 1000
+
+    async def _next(self, queue: DestinationQueue) -> OutgoingTransaction | None:
+        """The next transaction; None if there is nothing to send."""
+        if queue.kept is not None:
+            return queue.kept
+        if queue.is_unread:
+            kept = await self._backlog.missed_rooms(queue.destination)
+            queue.load(kept, self._progress)
+        while True:
+            missed = await self._missed_pdus(queue)
+            # What was queued for one that is sent to singly goes after its events.
+            edus = () if queue.singly and missed.pdus else await self._queued_edus(queue)
+            transaction = self._build(queue, missed, edus)
+            if transaction is not None:
+                return transaction
+            if not missed.covered:
+                return None
+            queue.settle((), missed.covered, self._distributed, self._progress)
+
+    async def _missed_pdus(self, queue: DestinationQueue) -> MissedPdus:
+        limit = 1 if queue.singly else MAX_PDUS
+        free = limit - min(len(queue.live), limit)
+        rooms = queue.oldest_missed(ROOMS_AT_ONCE, self._distributed)
+        if not rooms or not free:
+            return NO_PDUS
+        missed = await self._backlog.missed_pdus(queue.destination, rooms, self._distributed, free)
+        return trim(missed, MAX_BYTES)
+
+    async def _queued_edus(self, queue: DestinationQueue) -> list[QueuedEdu]:
+        if not queue.has_edus:
+            return []
+        limit = 1 if queue.singly else MAX_QUEUED_EDUS
+        # More may be queued while these are read, so this is said before.
+        queue.has_edus = False
+        try:
+            found = await self._backlog.queued_edus(queue.destination, queue.edus_after, limit)
+        except BaseException:
+            queue.has_edus = True
+            raise
+        queue.has_edus = queue.has_edus or len(found) == limit
+        return _first_bytes(found, MAX_BYTES, queue)
+
+    def _build(
+        self, queue: DestinationQueue, missed: MissedPdus, edus: Iterable[QueuedEdu]
+    ) -> OutgoingTransaction | None:
+        """A transaction of what was read, what waits in memory, and what is told by the way."""
+        size = sum(len(pdu.encoded) for pdu in missed.pdus)
+        room_left = (1 if queue.singly else MAX_PDUS) - len(missed.pdus)
+        live = queue.take_live(room_left, MAX_BYTES - size)
+        pdus = [*missed.pdus, *live]
+        queued = [] if queue.singly and pdus else list(edus)
+        if queue.singly:
+            queue.best_effort.clear()
+            queue.has_edus = queue.has_edus or bool(pdus)
+        told = queue.best_effort.take(MAX_EDUS - len(queued))
+        now_ts = self._clock()
+        told_edus = [edu.encode() for edu in told.edus(now_ts)]
+        if not pdus and not queued and not told_edus:
+            return None
+        return OutgoingTransaction(
+            txn_id=f"{self._session}{next(self._numbers)}",
+            body=encode_transaction(
+                self._origin,
+                now_ts,
+                [pdu.encoded for pdu in pdus],
+                [*(edu.encoded for edu in queued), *told_edus],
+            ),
+            pdus=pdus,
+            covered=missed.covered,
+            edus_upto=queued[-1].position if queued else None,
+            told=told,
+            items=len(pdus) + len(queued),
+            began_ts=now_ts,
+        )
+
+    async def _send(
+        self, queue: DestinationQueue, transaction: OutgoingTransaction
+    ) -> float | None:
+        """Send a transaction; how long to wait before the next, None if there is no need."""
+        queue.in_flight = transaction
+        try:
+            async with self._probe_slots if queue.failures else self._healthy_slots:
+                answer = await self._requests.request(
+                    queue.destination,
+                    "PUT",
+                    f"/_matrix/federation/v1/send/{transaction.txn_id}",
+                    body=transaction.body,
+                    timeout_s=self._settings.timeout_s,
+                    max_bytes=MAX_ANSWER_BYTES,
+                    backoff=False,
+                )
+        except FederationError as error:
+            return await self._failed(queue, transaction, error)
+        self._succeeded(queue, transaction)
+        log_refusals(queue.destination, answer)
+        return None
+
+    def _succeeded(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
+        queue.failures = queue.failing_since = 0
+        self._settle(queue, transaction)
+        if self._fallen:
+            self._link_is_back()
+
+    def _settle(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
+        """A transaction is done with."""
+        queue.in_flight = queue.kept = None
+        queue.refusals = 0
+        if queue.singly:
+            queue.singly -= 1
+        progress = self._progress
+        queue.settle(transaction.pdus, transaction.covered, self._distributed, progress)
+        if transaction.edus_upto is not None:
+            queue.edus_after = progress.edus[queue.destination] = transaction.edus_upto
+
+    async def _failed(
+        self, queue: DestinationQueue, transaction: OutgoingTransaction, error: FederationError
+    ) -> float | None:
+        """Give up for now; how long to wait."""
+        if isinstance(error, NotFederating):
+            log.info("Nothing is sent any more: %s", error)
+            queue.abandon(self._progress)
+            return None
+        self._note_failure(queue)
+        log.info("Sending has failed for the %d. time: %s", queue.failures, error)
+        queue.retreat(self._progress)
+        if error.answer_status in UNSENDABLE:
+            queue.refusals += 1
+            if transaction.items <= 1 and queue.refusals >= SKIPPED_AFTER:
+                log.warning("An item of %s is given up: %s", transaction.txn_id, error)
+                queue.failures = queue.failing_since = 0
+                self._settle(queue, transaction)
+                return None
+            queue.singly = max(queue.singly, transaction.items, 1)
+            self._dissolve(queue, transaction)
+        elif queue.failures <= KEPT_FAILURES and len(transaction.body) <= KEPT_BYTES:
+            queue.kept = transaction
+        else:
+            self._dissolve(queue, transaction)
+        queue.in_flight = None
+        return await self._delay_s(queue, error)
+
+    def _note_failure(self, queue: DestinationQueue) -> None:
+        queue.failures += 1
+        if not queue.failing_since:
+            queue.failing_since = self._clock()
+            self._fallen.add(queue.destination)
+
+    def _dissolve(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
+        """What was in a transaction is to be sent in others."""
+        queue.kept = None
+        queue.has_edus = queue.has_edus or transaction.edus_upto is not None
+        if self._clock() - queue.failing_since < TOLD_FOR_MS:
+            queue.best_effort.put_back(transaction.told)
+        else:
+            queue.best_effort.clear()
+
+    async def _delay_s(self, queue: DestinationQueue, error: FederationError) -> float:
+        if is_sick(error):
+            state = await self._backoff.state_of(queue.destination)
+            delay_ms = state.retry_at_ts - self._clock()
+            if delay_ms <= 0:
+                delay_ms = self._refused_delay_ms(queue)
+        else:
+            delay_ms = self._refused_delay_ms(queue)
+        return max(delay_ms, error.retry_after_ms or 0) / 1000
+
+    def _refused_delay_ms(self, queue: DestinationQueue) -> int:
+        return self._settings.retries.delay_ms(queue.failures, self._random())
+
+    def _link_is_back(self) -> None:
+        """Some destination answers again: try those that fell silent since the last one did.
+
+        It was our own link that was down, or they are tried once too often.
+        """
+        fallen, self._fallen = self._fallen, set()
+        spread_s = 1 + min(len(fallen) * self._settings.start_gap_s, self._settings.longest_start_s)
+        for destination in fallen:
+            queue = self._queues.get(destination)
+            if queue is not None and queue.timer is not None and queue.failures:
+                self._start_after(queue, self._random() * spread_s)
+
+    async def _keep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.keep_every_s)
+            await self.keep()
+
+    async def keep(self) -> None:
+        """Keep what has been sent, if it is worth it."""
+        now_ts = self._clock()
+        for queue in self._queues.values():
+            flying = queue.in_flight
+            if flying is not None and now_ts - flying.began_ts > STALLED_AFTER_MS:
+                queue.retreat(self._progress)
+        position = self._settled_position()
+        is_due = position > self._kept_position and now_ts - self._kept_ts >= IDLE_KEEP_MS
+        if is_due or not self._progress.is_empty:
+            await self._keep(position)
+
+    async def _keep(self, position: int) -> None:
+        progress, self._progress = self._progress, Progress()
+        progress.position = position
+        self._kept_ts = self._clock()
+        try:
+            is_ours = await self._backlog.keep(progress)
+        except MatrixError as error:
+            log.warning("What was sent could not be kept: %s", error)
+            self._progress.marks = {**progress.marks, **self._progress.marks}
+            self._progress.edus = {**progress.edus, **self._progress.edus}
+            return
+        self._kept_position = position
+        if not is_ours:
+            log.warning("Another process has taken over the sending")
+            self.replaced.set()
+
+    async def _keep_all(self) -> None:
+        """Keep for the next start all that is not sent."""
+        for queue in self._queues.values():
+            queue.retreat(self._progress)
+        if not self.replaced.is_set():
+            await self._keep(self._settled_position())
+        self._queues.clear()
+        self._fallen.clear()
+
+    def _settled_position(self) -> int:
+        held = [queue.oldest_held() for queue in self._queues.values()]
+        return min([self._distributed, *(oldest - 1 for oldest in held if oldest is not None)])
+
+    def _stop(self) -> None:
+        self._group = None
+        for queue in self._queues.values():
+            if queue.timer is not None:
+                queue.timer.cancel()
+            if queue.task is not None:
+                queue.retreat(self._progress)
+                queue.task.cancel()
+
+
+def _first_bytes(
+    edus: Iterable[QueuedEdu], max_bytes: int, queue: DestinationQueue
+) -> list[QueuedEdu]:
+    """The first of the EDUs that `max_bytes` hold, at least one; the rest are still queued."""
+    taken: list[QueuedEdu] = []
+    size = 0
+    for edu in edus:
+        size += len(edu.encoded)
+        if taken and size > max_bytes:
+            queue.has_edus = True
+            break
+        taken.append(edu)
+    return taken
+
+
+def log_refusals(destination: ServerName, answer: Any) -> None:
+    """Say which events a destination has refused."""
+    pdus = answer.get("pdus") if isinstance(answer, Mapping) else None
+    if not isinstance(pdus, Mapping):
+        return
+    for event_id, result in pdus.items():
+        error = result.get("error") if isinstance(result, Mapping) else None
+        if error is not None:
+            log.info("%s refuses %s: %.200s", destination, event_id, error)
