@@ -35,6 +35,7 @@ from homeserver.rooms.send import Send
 from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.typing import Typing
 from homeserver.services import Services
+from homeserver.shared_rooms import SharedRooms, build_shared_rooms
 from homeserver.sync.catch_up import CatchUp
 from homeserver.sync.followers import Followers
 from homeserver.sync.lazy_members import LazyMembers
@@ -131,7 +132,8 @@ def build_services(core: Core) -> Services:
     rules = _build_push_rules(core, part)
     invites = InvitePermissions(core.db, part)
     _listen(core, invites.heard)
-    rooms = _build_rooms(core, invites, rules)
+    shared = _build_shared_rooms(core, invites)
+    rooms = _build_rooms(core, invites, rules, shared)
     users = _build_users(core, part, rooms)
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
@@ -159,6 +161,9 @@ def build_services(core: Core) -> Services:
         clients=clients,
         reading=reading,
         key_server=core.links.key_server,
+        intake=shared.intake,
+        resident=shared.resident,
+        elsewhere=shared.elsewhere,
         version=hearth_version(),
         sync=_build_sync(core, part, clients, rules, contexts, typing, ignored, invites),
         answering=build_answering(
@@ -208,7 +213,25 @@ def _build_sync(
     return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared, invites), core.clock)
 
 
-def _build_rooms(core: Core, invites: InvitePermissions, rules: PushRules) -> Rooms:
+def _build_shared_rooms(core: Core, invites: InvitePermissions) -> SharedRooms:
+    return build_shared_rooms(
+        db=core.db,
+        names=core.names,
+        nids=core.nids,
+        committer=core.committer,
+        live=core.live,
+        append=core.append,
+        send=core.send,
+        access=core.access,
+        clock=core.clock,
+        links=core.links,
+        invitations=invites,
+    )
+
+
+def _build_rooms(
+    core: Core, invites: InvitePermissions, rules: PushRules, shared: SharedRooms
+) -> Rooms:
     return build_rooms(
         db=core.db,
         names=core.names,
@@ -223,7 +246,7 @@ def _build_rooms(core: Core, invites: InvitePermissions, rules: PushRules) -> Ro
             MemberProfiles(core.db, core.names),
             invites,
             PersonalSettings(core.db, core.committer, rules),
-            NoRemoteRooms(),
+            shared.remote if core.settings.federation.enabled else NoRemoteRooms(),
         ),
     )
 

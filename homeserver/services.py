@@ -12,8 +12,11 @@ from homeserver.jobs.runner import Runner
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.elsewhere import Elsewhere
+from homeserver.rooms.intake import Intake
 from homeserver.rooms.reading import RoomReading
 from homeserver.rooms.receipts import Receipts
+from homeserver.rooms.resident import Resident
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.typing import Typing
@@ -44,6 +47,9 @@ class Services:
     clients: ClientEvents
     reading: RoomReading
     key_server: KeyServer
+    intake: Intake
+    resident: Resident
+    elsewhere: Elsewhere
     version: str
     sync: Sync
     answering: Answering

@@ -5,6 +5,7 @@ from federation.inbound import (
     events,
     keys,
     media,
+    membership,
     openid,
     policy,
     public_rooms,
@@ -23,5 +24,6 @@ ENDPOINTS = (
     *devices.ENDPOINTS,
     *openid.ENDPOINTS,
     *media.ENDPOINTS,
+    *membership.ENDPOINTS,
     *policy.ENDPOINTS,
 )

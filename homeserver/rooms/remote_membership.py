@@ -14,9 +14,11 @@ from federation.outbound.errors import FederationError
 from federation.outbound.membership import JoinAnswer, RemoteDoors, RemoteTemplate
 from federation.protocol.build_event import complete_event
 from federation.protocol.canonical_json import decode
-from federation.protocol.errors import BadState, NotFound
+from federation.protocol.errors import BadState, Forbidden, MatrixError, NotFound
 from federation.protocol.event_format import parse_pdu
 from federation.protocol.identifiers import (
+    EventId,
+    RoomAlias,
     RoomId,
     ServerName,
     UserId,
@@ -28,8 +30,13 @@ from federation.protocol.signatures import SigningKey
 from homeserver.rooms.append import Append
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering, Welcome
+from homeserver.rooms.live import LiveRoom
+from homeserver.rooms.ports import AliasTarget, DirectoryQuery
 from homeserver.rooms.remote_events import Signatures
-from homeserver.rooms.send import Send
+from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.stripped_state import stripped_state_of
+from homeserver.rooms.verified import verify_events
+from storage.committer import Write
 from storage.database import Database
 from storage.names import Names
 
@@ -87,6 +94,102 @@ class RemoteMembership:
             await self._enter(room_id, template.room_version, join, answer)
 
         await self._try_servers(room_id, servers, through)
+
+    async def knock(
+        self,
+        user_id: UserId,
+        room_id: RoomId,
+        servers: Sequence[str],
+        content: Mapping[str, Any],
+    ) -> None:
+        """Knock on a room. Raises `NotFound`, `Forbidden`."""
+
+        async def through(server: ServerName) -> None:
+            template = await self._doors.make_knock(server, room_id, user_id, list(ROOM_VERSIONS))
+            knock = self._complete(template, room_id, user_id, "knock", content)
+            fields = decode(knock.encoded)
+            shown = await self._doors.send_knock(server, room_id, knock.event_id, fields)
+            await self._elsewhere.keep_knock(knock, shown)
+
+        await self._try_servers(room_id, servers, through)
+
+    async def leave(self, user_id: UserId, room_id: RoomId, content: Mapping[str, Any]) -> None:
+        """Turn down an invite, or take back a knock; it is gone here even if nobody hears of it.
+
+        Raises `NotFound`, `Forbidden` for a room of which the user has neither.
+        """
+        invite = await self._elsewhere.get_invite(user_id, room_id)
+        room = await self._names.rooms.get(invite.room_nid)
+
+        async def through(server: ServerName) -> Pdu:
+            template = await self._doors.make_leave(server, room_id, user_id)
+            leave = self._complete(template, room_id, user_id, "leave", content)
+            fields = decode(leave.encoded)
+            await self._doors.send_leave(server, room_id, leave.event_id, fields)
+            return leave
+
+        try:
+            leave = await self._try_servers(room_id, [server_of(invite.sender)], through)
+        except MatrixError as error:
+            log.info("nobody hears that %s leaves %s: %s", user_id, room_id, error)
+            leave = self._elsewhere.build_own_leave(invite, room.version_id, content)
+        await self._elsewhere.keep_leave(leave)
+
+    async def invite(self, room_id: RoomId, invite: NewEvent) -> EventId:
+        """Have the server of the invited user sign an invite, then let it into the room.
+
+        Raises `Forbidden`, `IncompatibleRoomVersion`, `InviteBlocked`.
+        """
+        server = server_of(str(invite.state_key))
+
+        async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
+            pdu, auth_nids = await self._send.make(room, invite)
+            signed = await self._have_signed(server, room, pdu)
+            return pdu.event_id, await self._append.stage(room, signed, auth_nids)
+
+        return await self._send.in_room(room_id, attempt)
+
+    async def _have_signed(self, server: ServerName, room: LiveRoom, pdu: Pdu) -> Pdu:
+        fields = decode(pdu.encoded)
+        shown = await stripped_state_of(self._db, self._names, room.room_nid, pdu.sender)
+        try:
+            answer = await self._doors.invite(
+                server, room.room_id, pdu.event_id, fields, room.version.id, shown
+            )
+        except FederationError as error:
+            raise error.relayed() from error
+        verified = await verify_events(self._signatures, [answer], room.room_id, room.version)
+        signed = verified.pdus.get(pdu.event_id)
+        if signed is None or signed.content != pdu.content:
+            raise Forbidden(f"{server} did not sign the invite")
+        return signed
+
+    async def find_alias(self, alias: RoomAlias) -> AliasTarget:
+        """Ask the server of an alias where it leads. Raises `NotFound`."""
+        try:
+            room_id, servers = await self._directory.find_alias(server_of(alias), alias)
+        except FederationError as error:
+            raise error.relayed() from error
+        return AliasTarget(RoomId(room_id), servers)
+
+    async def public_rooms(self, server: ServerName, query: DirectoryQuery) -> Mapping[str, Any]:
+        """A page of another server's room directory. Raises `NotFound`."""
+        searched = {
+            "generic_search_term": query.search_term,
+            "room_types": list(query.room_types) if query.room_types is not None else None,
+        }
+        wanted = {
+            "limit": query.limit,
+            "since": query.since,
+            "filter": {key: value for key, value in searched.items() if value is not None},
+            "third_party_instance_id": query.third_party_network,
+            "include_all_networks": query.all_networks or None,
+        }
+        body = {key: value for key, value in wanted.items() if value is not None}
+        try:
+            return await self._directory.public_rooms(server, body)
+        except FederationError as error:
+            raise error.relayed() from error
 
     async def _enter(self, room_id: RoomId, version_id: str, join: Pdu, answer: JoinAnswer) -> None:
         version = get_room_version(version_id)

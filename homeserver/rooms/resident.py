@@ -27,6 +27,7 @@ from homeserver.rooms.arrivals import Arrivals, find_known
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.restricted_join import RestrictedJoins
+from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.stripped_state import stripped_state_of
 from homeserver.rooms.verified import verify_events
 from storage.auth_edges import get_auth_edges
@@ -74,6 +75,7 @@ class Resident:
         live: LiveRooms,
         arrivals: Arrivals,
         restricted: RestrictedJoins,
+        access: ServerAccess,
         signatures: Signatures,
         clock: Clock,
         server_name: ServerName,
@@ -84,6 +86,7 @@ class Resident:
         self._live = live
         self._arrivals = arrivals
         self._restricted = restricted
+        self._access = access
         self._signatures = signatures
         self._clock = clock
         self._server_name = server_name
@@ -105,7 +108,7 @@ class Resident:
         check_user_id(user_id)
         if server_of(user_id) != origin:
             raise Forbidden("A server may ask for its own users only")
-        room = await self._room(room_id)
+        room = await self._room(room_id, origin)
         if versions is not None and room.version.id not in versions:
             raise IncompatibleRoomVersion(room.version.id)
         async with room.lock:
@@ -165,7 +168,7 @@ class Resident:
 
         Raises `NotFound`, `InvalidParam` (not such an event), `Forbidden`.
         """
-        room = await self._room(room_id)
+        room = await self._room(room_id, origin)
         pdu = await self._let_in(room, origin, event_id, fields, membership)
         return await self._admission(room, pdu, omit_members=omit_members)
 
@@ -181,7 +184,7 @@ class Resident:
 
         Raises `NotFound`, `InvalidParam` (not such an event), `Forbidden`.
         """
-        room = await self._room(room_id)
+        room = await self._room(room_id, origin)
         await self._let_in(room, origin, event_id, fields, membership)
         return await stripped_state_of(self._db, self._names, room.room_nid, None)
 
@@ -268,8 +271,9 @@ class Resident:
         known = await find_known(self._db, room, pdu.auth_events)
         return [one.event_nid for one in known.values()]
 
-    async def _room(self, room_id: str) -> LiveRoom:
+    async def _room(self, room_id: str, origin: ServerName) -> LiveRoom:
         room = await self._live.get(room_id)
+        await self._access.check_server_acl(room_id, origin)
         if not await is_held_here(self._db, room.room_nid):
             raise NotFound("This server is not in the room")
         return room

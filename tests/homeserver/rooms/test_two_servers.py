@@ -24,6 +24,7 @@ from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import Fields
 from homeserver.rooms.resident import Resident
 from homeserver.rooms.restricted_join import RestrictedJoins
+from homeserver.rooms.server_access import ServerAccess
 from storage.events import get_events
 from storage.nids import Nids
 from storage.room_state import get_state
@@ -136,6 +137,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         world.live,
         arrivals,
         restricted,
+        ServerAccess(world.db, world.names, 100_000),
         signatures,
         lambda: 5_000_000,
         name,

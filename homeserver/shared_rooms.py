@@ -1,0 +1,95 @@
+"""Rooms shared with other servers, put together: taking their events, their doors and ours."""
+
+from dataclasses import dataclass
+
+from federation.outbound.directory import RemoteDirectory
+from federation.outbound.fetch import EventFetcher
+from federation.outbound.membership import RemoteDoors
+from federation.protocol.identifiers import ServerName
+from homeserver.clock import Clock
+from homeserver.other_servers.event_signatures import EventSignatures
+from homeserver.other_servers.links import Links
+from homeserver.rooms.append import Append
+from homeserver.rooms.arrivals import Arrivals, Door
+from homeserver.rooms.elsewhere import Elsewhere
+from homeserver.rooms.entering import Entering
+from homeserver.rooms.intake import Intake
+from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.outliers import Outliers
+from homeserver.rooms.ports import Invitations
+from homeserver.rooms.remote_membership import RemoteMembership
+from homeserver.rooms.resident import Resident
+from homeserver.rooms.restricted_join import RestrictedJoins
+from homeserver.rooms.send import Send
+from homeserver.rooms.server_access import ServerAccess
+from storage.committer import Committer
+from storage.database import Pool
+from storage.names import Names
+from storage.nids import Nids
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRooms:
+    """The services of rooms that more than one server is in."""
+
+    intake: Intake
+    """Takes what other servers send."""
+    resident: Resident
+    """Lets other servers' users into our rooms."""
+    elsewhere: Elsewhere
+    """Keeps invites to rooms that are not here."""
+    remote: RemoteMembership
+    """Lets our users into other servers' rooms."""
+
+
+def build_shared_rooms(
+    *,
+    db: Pool,
+    names: Names,
+    nids: Nids,
+    committer: Committer,
+    live: LiveRooms,
+    append: Append,
+    send: Send,
+    access: ServerAccess,
+    clock: Clock,
+    links: Links,
+    invitations: Invitations,
+) -> SharedRooms:
+    """Put the services together."""
+    name, key = ServerName(links.own.server_name), links.own.current[0]
+    signatures = EventSignatures(links.keyring)
+    arrivals = Arrivals(Door(db, names, nids, live, append))
+    outliers = Outliers(db, names, nids, committer)
+    entering = Entering(db, names, nids, live, committer, append, signatures)
+    elsewhere = Elsewhere(db, names, nids, committer, signatures, invitations, name, key)
+    fetcher = EventFetcher(links.client)
+    return SharedRooms(
+        intake=Intake(db, names, live, arrivals, outliers, signatures, fetcher),
+        resident=Resident(
+            db,
+            names,
+            live,
+            arrivals,
+            RestrictedJoins(db, names, live, name),
+            access,
+            signatures,
+            clock,
+            name,
+            key,
+        ),
+        elsewhere=elsewhere,
+        remote=RemoteMembership(
+            db,
+            names,
+            RemoteDoors(links.client),
+            RemoteDirectory(links.client),
+            entering,
+            elsewhere,
+            send,
+            append,
+            signatures,
+            name,
+            key,
+        ),
+    )
