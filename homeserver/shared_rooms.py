@@ -89,6 +89,7 @@ def build_shared_rooms(
             send,
             append,
             signatures,
+            clock,
             name,
             key,
         ),

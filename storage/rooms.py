@@ -44,7 +44,7 @@ class Unpublish(Write):
 
 
 SELECT_IS_AUTHORITATIVE = """
-    SELECT EXISTS (SELECT FROM room_heads WHERE room_nid = $1)
+    SELECT EXISTS (SELECT FROM room_heads WHERE room_nid = $1 AND snapshot_nid IS NOT NULL)
        AND (EXISTS (SELECT FROM memberships
                      WHERE room_nid = $1 AND membership = 1 AND is_local)
             OR NOT EXISTS (SELECT FROM memberships

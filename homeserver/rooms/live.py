@@ -192,7 +192,8 @@ class LiveRooms:
         if name is None:
             raise NotFound(f"There is no room {room_id} here")
         head = await self._db.fetchrow(SELECT_HEAD, name.room_nid)
-        if head is None:
+        # A room that a user was only invited to has a head without a state.
+        if head is None or head[1] is None:
             raise NotFound(f"There is no room {room_id} here")
         room = LiveRoom(name)
         room.revision, snapshot_nid, room.max_depth, extremities = head

@@ -27,6 +27,7 @@ from federation.protocol.identifiers import (
 from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import ROOM_VERSIONS, EventFormat, get_room_version
 from federation.protocol.signatures import SigningKey
+from homeserver.clock import Clock
 from homeserver.rooms.append import Append
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering, Welcome
@@ -62,6 +63,7 @@ class RemoteMembership:
         send: Send,
         append: Append,
         signatures: Signatures,
+        clock: Clock,
         server_name: ServerName,
         key: SigningKey,
     ) -> None:
@@ -74,6 +76,7 @@ class RemoteMembership:
         self._send = send
         self._append = append
         self._signatures = signatures
+        self._clock = clock
         self._server_name = server_name
         self._key = key
 
@@ -223,6 +226,7 @@ class RemoteMembership:
             "room_id": room_id,
             "sender": user_id,
             "state_key": user_id,
+            "origin_server_ts": self._clock(),
             "content": {**content, **kept, "membership": membership},
         }
         pairs = version.event_format is EventFormat.V1

@@ -3,7 +3,7 @@
 Source: server-server API, "Joining Rooms", "Knocking upon a room", "Leaving Rooms".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.stripped_state import stripped_state_of
 from homeserver.rooms.verified import verify_events
 from storage.auth_edges import get_auth_edges
-from storage.changes import Standing
+from storage.changes import Standing, StoredEvent
 from storage.database import Database
 from storage.events import find_event, get_events
 from storage.names import Names
@@ -40,6 +40,8 @@ from storage.rooms import is_held_here, servers_in_room
 
 MEMBER = "m.room.member"
 MAX_SERVERS = 10_000
+HEROES = 5
+NAMING = ("m.room.name", "m.room.canonical_alias")
 TEMPLATE_KEYS = ("room_id", "sender", "type", "state_key", "content", "depth")
 
 
@@ -254,7 +256,8 @@ class Resident:
     ) -> Admission:
         state = await get_events(self._db, (await self._state_before(pdu)).values())
         if omit_members:
-            state = {n: e for n, e in state.items() if e.type != MEMBER}
+            heroes = find_heroes(state.values(), pdu.sender)
+            state = {n: e for n, e in state.items() if e.type != MEMBER or n in heroes}
         chain_start = [*state, *await self._auth_nids(room, pdu)]
         edges = await get_auth_edges(self._db, chain_start)
         chain_nids = set(edges) - (set(state) if omit_members else set())
@@ -277,3 +280,15 @@ class Resident:
         if not await is_held_here(self._db, room.room_nid):
             raise NotFound("This server is not in the room")
         return room
+
+
+def find_heroes(state: Iterable[StoredEvent], joiner: str) -> set[int]:
+    """The member events after which a room without a name is called by somebody who joins it."""
+    members = []
+    for event in state:
+        if event.type in NAMING and any(event.content.get(key) for key in ("name", "alias")):
+            return set()
+        if event.type == MEMBER and event.content.get("membership") in ("join", "invite"):
+            members.append(event)
+    others = sorted(e.event_nid for e in members if e.state_key != joiner)
+    return set(others[:HEROES])
