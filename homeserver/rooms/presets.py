@@ -106,8 +106,10 @@ def first_state(
         StateEvent(
             "m.room.history_visibility", "", {"history_visibility": preset.history_visibility}
         ),
-        StateEvent("m.room.guest_access", "", {"guest_access": preset.guest_access}),
     ]
+    # A room without the event is closed to guests.
+    if preset.guest_access != "forbidden":
+        chosen.append(StateEvent("m.room.guest_access", "", {"guest_access": preset.guest_access}))
     overridden = {event.place for event in overriding}
     events = [StateEvent(*POWER_LEVELS, power_levels(request, creator, version))]
     if alias is not None:

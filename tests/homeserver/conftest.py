@@ -15,6 +15,7 @@ from homeserver.config.keys import create_signing_key
 from homeserver.config.settings import (
     Auth,
     Database,
+    Federation,
     Limits,
     Listener,
     Log,
@@ -186,6 +187,7 @@ def settings_for_tests(database_url: str, directory: Path) -> Settings:
         ),
         auth=Auth(bcrypt_rounds=4),
         limits=replace(Limits(), enabled=False),
+        federation=replace(Federation(), enabled=False),
         log=Log(level="warning"),
     )
 
