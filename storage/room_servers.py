@@ -69,8 +69,8 @@ SELECT_EVENTS_AT = """
            SELECT layer.snapshot_nid AS nid, entry.place, entry.event
              FROM state_snapshots AS layer
              CROSS JOIN unnest(layer.places, layer.event_nids) AS entry (place, event)
-            WHERE layer.snapshot_nid IN (SELECT nid FROM stacks)
-              AND entry.place = ANY($2::integer[]))
+             JOIN unnest($2::integer[]) AS wanted (place) ON wanted.place = entry.place
+            WHERE layer.snapshot_nid IN (SELECT nid FROM stacks))
     SELECT DISTINCT ON (stacks.top, entries.place) stacks.top, entries.event
       FROM stacks
       JOIN entries USING (nid)
