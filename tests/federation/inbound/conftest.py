@@ -7,9 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest_asyncio
 
-from federation.protocol.identifiers import ServerName
 from homeserver.app import running
-from tests.federation.inbound.far_server import FarServer
+from tests.federation.inbound.far_server import FAR, STRANGE, FarServer
 from tests.homeserver.conftest import Homes, settings_for_tests
 
 
@@ -17,7 +16,11 @@ from tests.homeserver.conftest import Homes, settings_for_tests
 async def homes(database_url: str, tmp_path: Path) -> AsyncIterator[Homes]:
     """Our server, which shows its directory to others."""
     settings = settings_for_tests(database_url, tmp_path)
-    settings = replace(settings, rooms=replace(settings.rooms, directory_over_federation=True))
+    settings = replace(
+        settings,
+        rooms=replace(settings.rooms, directory_over_federation=True),
+        federation=replace(settings.federation, enabled=True),
+    )
     async with running(settings) as server, aiohttp.ClientSession() as session:
         yield Homes(server, session)
 
@@ -26,7 +29,7 @@ async def homes(database_url: str, tmp_path: Path) -> AsyncIterator[Homes]:
 async def far(homes: Homes) -> AsyncIterator[FarServer]:
     """A server that may ask."""
     async with aiohttp.ClientSession() as session:
-        server = FarServer(ServerName("far.example"), homes, session)
+        server = FarServer(FAR, homes, session)
         await server.introduce()
         yield server
 
@@ -35,6 +38,6 @@ async def far(homes: Homes) -> AsyncIterator[FarServer]:
 async def stranger(homes: Homes) -> AsyncIterator[FarServer]:
     """Another one."""
     async with aiohttp.ClientSession() as session:
-        server = FarServer(ServerName("strange.example:8449"), homes, session)
+        server = FarServer(STRANGE, homes, session)
         await server.introduce()
         yield server

@@ -22,6 +22,10 @@ from storage.server_keys import ServerKeyRow, keep_server_keys
 from tests.homeserver.conftest import Answer, Homes
 
 OURS = ServerName("test")
+FAR = ServerName("127.0.0.8:8449")
+STRANGE = ServerName("127.0.0.9:8449")
+"""Addresses that our server refuses to connect to: what it has to send stays where it is."""
+
 FOR_EVER = 2**53
 
 

@@ -19,7 +19,7 @@ from homeserver.http.dispatch import Dispatcher
 from homeserver.http.listener import HttpServer, ListenAddress
 from homeserver.http.settings import HttpSettings
 from homeserver.services import Services
-from tests.federation.inbound.far_server import FarServer, segment
+from tests.federation.inbound.far_server import FAR, FarServer, segment
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
 from tests.homeserver.http.server import KnownSessions, RecordingServerAuth
 
@@ -52,7 +52,7 @@ async def test_a_space_is_shown_one_level_deep(
         ]
     )
     shutting = await alice.create_room(preset="public_chat")
-    await alice.set_state(shutting, "m.room.server_acl", {"allow": ["*"], "deny": ["far.example"]})
+    await alice.set_state(shutting, "m.room.server_acl", {"allow": ["*"], "deny": ["127.0.0.8"]})
     for number, child in enumerate((chat, below, closed, joined, restricted, shutting)):
         await add_child(alice, space, child, order=str(number), suggested=child == chat)
     await add_child(alice, space, "!gone:else.where", order="9")
@@ -128,11 +128,13 @@ async def test_a_server_may_keep_its_users_and_rooms_to_itself(
     database_url: str, tmp_path: Path
 ) -> None:
     settings = settings_for_tests(database_url, tmp_path)
-    federation = replace(settings.federation, allow_profile_lookup=False, allow_device_names=True)
+    federation = replace(
+        settings.federation, enabled=True, allow_profile_lookup=False, allow_device_names=True
+    )
     settings = replace(settings, federation=federation)
     async with running(settings) as server, aiohttp.ClientSession() as session:
         homes = Homes(server, session)
-        far = FarServer(ServerName("far.example"), homes, session)
+        far = FarServer(FAR, homes, session)
         await far.introduce()
         alice = await homes.user("alice")
         await alice.put(f"v3/devices/{alice.device_id}", {"display_name": "phone"})
@@ -166,7 +168,7 @@ async def test_aliases_are_told(homes: Homes, far: FarServer) -> None:
     room_id = await alice.create_room(preset="public_chat", room_alias_name="hall")
     await far.member(room_id, "join")
     found = (await far.get("query/directory", room_alias="#hall:test")).ok()
-    assert found == {"room_id": room_id, "servers": ["test", "far.example"]}
+    assert found == {"room_id": room_id, "servers": ["test", FAR]}
     (await far.get("query/directory", room_alias="#no:test")).refused(404, "M_NOT_FOUND")
     for alias in ("#hall:else.where", "hall"):
         (await far.get("query/directory", room_alias=alias)).refused(400, "M_INVALID_PARAM")
@@ -183,7 +185,7 @@ async def test_devices_are_listed(homes: Homes, far: FarServer) -> None:
         {"device_id": other.device_id, "keys": {}},
     ]
     (await far.get(f"user/devices/{segment('@no:test')}")).refused(404, "M_NOT_FOUND")
-    (await far.get(f"user/devices/{segment('@a:far.example')}")).refused(400, "M_INVALID_PARAM")
+    (await far.get(f"user/devices/{segment(far.user())}")).refused(400, "M_INVALID_PARAM")
 
 
 async def test_keys_are_asked_for(homes: Homes, far: FarServer) -> None:
