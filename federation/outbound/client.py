@@ -15,7 +15,7 @@ from yarl import URL
 
 from federation.outbound.address_guard import AddressDenied
 from federation.outbound.backoff import Backoff
-from federation.outbound.connections import CONNECT_TIMEOUT_S, Connections
+from federation.outbound.connections import CONNECT_TIMEOUT_S, Connections, reason_of
 from federation.outbound.discovery import Discovery
 from federation.outbound.errors import (
     BadAnswer,
@@ -315,8 +315,7 @@ def translate(destination: ServerName, error: Exception) -> FederationError:
         return Unreachable(destination, f"its TLS certificate or handshake is wrong: {cause}")
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
         return BadAnswer(destination, f"its answer is not HTTP: {error}")
-    text = str(cause) or type(error).__name__
-    return Unreachable(destination, f"the connection failed: {text}")
+    return Unreachable(destination, f"the connection failed: {reason_of(error)}")
 
 
 def _query_value(value: str | int | bool | Sequence[str]) -> str | list[str]:

@@ -102,6 +102,12 @@ def build_tls_context(extra_ca_files: Iterable[Path], *, verify: bool) -> ssl.SS
     return context
 
 
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, for people: what the system said, not what aiohttp makes of it."""
+    cause = getattr(error, "os_error", error)
+    return str(cause) or type(error).__name__
+
+
 def _resolved(host: str, port: int, address: str) -> ResolveResult:
     return ResolveResult(
         hostname=host,

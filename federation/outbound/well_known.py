@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from federation.outbound.connections import Connections
+from federation.outbound.connections import Connections, reason_of
 from federation.outbound.expiring import Expiring
 from federation.outbound.ports import Clock
 from federation.outbound.single_flight import SingleFlight
@@ -116,8 +116,7 @@ class WellKnown:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._follow(url)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            problem = str(error) or "no answer in time"
-            return Delegation(None, FAILURES.first_ms, problem, transient=True)
+            return Delegation(None, FAILURES.first_ms, reason_of(error), transient=True)
         except ValueError as error:
             # A redirect to something that is no URL.
             return _no_file(str(error))
