@@ -17,6 +17,7 @@ from homeserver.config.settings import Settings
 from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
 from homeserver.other_servers.links import Links
+from homeserver.other_servers.traffic import TrafficParts, build_traffic
 from homeserver.push.counts import UnreadCounts
 from homeserver.push.notifications import Notifications
 from homeserver.push.personal_settings import PersonalSettings
@@ -140,6 +141,17 @@ def build_services(core: Core) -> Services:
     contexts = RoomContexts(core.db, core.names, part)
     typing = Typing(core.clock())
     personal = _build_personal(core, part, rooms)
+    receipts = Receipts(core.db, core.names, core.committer, core.clock)
+    traffic = build_traffic(
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        stream=core.stream,
+        clock=core.clock,
+        links=core.links,
+        parts=TrafficParts(shared.intake, core.access, typing, receipts, personal.presence),
+        cache_bytes=part,
+    )
     reading = build_reading(core.db, core.names, clients, ignored)
     _listen(core, ignored.heard)
     _listen(core, reading.heard)
@@ -155,7 +167,7 @@ def build_services(core: Core) -> Services:
         rooms=rooms,
         users=users,
         personal=personal,
-        receipts=Receipts(core.db, core.names, core.committer, core.clock),
+        receipts=receipts,
         typing=typing,
         push_rules=rules,
         clients=clients,
@@ -164,6 +176,8 @@ def build_services(core: Core) -> Services:
         intake=shared.intake,
         resident=shared.resident,
         elsewhere=shared.elsewhere,
+        transactions=traffic.transactions,
+        sending=traffic.sending,
         version=hearth_version(),
         sync=_build_sync(core, part, clients, rules, contexts, typing, ignored, invites),
         answering=build_answering(

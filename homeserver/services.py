@@ -6,9 +6,11 @@ from typing import Any
 
 from federation.inbound.key_server import KeyServer
 from federation.inbound.reading_ports import Answering
+from federation.inbound.transactions import Transactions
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.jobs.runner import Runner
+from homeserver.other_servers.sending import Sending
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
@@ -50,6 +52,8 @@ class Services:
     intake: Intake
     resident: Resident
     elsewhere: Elsewhere
+    transactions: Transactions
+    sending: Sending
     version: str
     sync: Sync
     answering: Answering
@@ -58,4 +62,7 @@ class Services:
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests for as long as the server does."""
-        return [self.users.last_seen.run(), self.personal.presence.run(), self.runner.run()]
+        jobs = [self.users.last_seen.run(), self.personal.presence.run(), self.runner.run()]
+        if self.settings.federation.enabled:
+            jobs.append(self.sending.run())
+        return jobs

@@ -145,6 +145,14 @@ class Committer:
         """Queue writes and wait for their commit; the caller's cancellation does not undo them."""
         return await asyncio.shield(self.submit(*writes))
 
+    @property
+    def number(self) -> int:
+        """The number of this process among those that share the database.
+
+        While it lives it holds the advisory lock of this number under `PEER_LOCK`.
+        """
+        return self._number
+
     async def run(self) -> None:
         """Commit what gathers until `close` is called and the queue is empty."""
         while not (self._closing and not self._queue):

@@ -37,6 +37,22 @@ async def shares_room(db: Database, user_nid: int, other_nid: int) -> bool:
     return bool(await db.fetchval(SELECT_SHARES_ROOM, user_nid, other_nid))
 
 
+SELECT_KNOWN_HERE = """
+    SELECT wanted.user_nid
+      FROM unnest($1::integer[]) AS wanted (user_nid)
+     WHERE EXISTS (
+           SELECT FROM memberships AS theirs
+             JOIN memberships AS ours ON ours.room_nid = theirs.room_nid
+            WHERE theirs.user_nid = wanted.user_nid AND theirs.membership = 1
+              AND ours.membership = 1 AND ours.is_local)
+"""
+
+
+async def users_sharing_rooms(db: Database, user_nids: Iterable[int]) -> set[int]:
+    """Those of the users who are in a room together with a user of this server."""
+    return {user_nid for (user_nid,) in await db.fetch(SELECT_KNOWN_HERE, list(user_nids))}
+
+
 SELECT_ROOMS_OF = """
     SELECT r.room_id
       FROM memberships AS m

@@ -131,6 +131,38 @@ async def users_present(db: Database) -> list[PresenceSet]:
     return [PresenceSet(*row) for row in await db.fetch(SELECT_PRESENT)]
 
 
+SELECT_PRESENT_MEMBERS = f"""
+    SELECT m.room_nid, {COLUMNS}
+      FROM memberships AS m
+      JOIN presence AS p USING (user_nid)
+      JOIN users AS u USING (user_nid)
+     WHERE m.room_nid = ANY($1::integer[]) AND m.membership = 1 AND m.is_local
+       AND p.presence <> 'offline'
+"""  # noqa: S608
+
+
+async def present_members(db: Database, room_nids: Iterable[int]) -> dict[int, list[PresenceSet]]:
+    """The users of this server who are in rooms and not offline, by room."""
+    found: dict[int, list[PresenceSet]] = {room_nid: [] for room_nid in room_nids}
+    for room_nid, *row in await db.fetch(SELECT_PRESENT_MEMBERS, list(found)):
+        found[room_nid].append(PresenceSet(*row))
+    return found
+
+
+SELECT_REMOTE_PRESENT = f"""
+    SELECT {COLUMNS}
+      FROM presence AS p
+      JOIN users AS u USING (user_nid)
+     WHERE p.presence <> 'offline'
+       AND NOT EXISTS (SELECT FROM accounts AS a WHERE a.user_nid = p.user_nid)
+"""  # noqa: S608
+
+
+async def remote_users_present(db: Database) -> list[PresenceSet]:
+    """The users of other servers who are not offline, as far as their servers told."""
+    return [PresenceSet(*row) for row in await db.fetch(SELECT_REMOTE_PRESENT)]
+
+
 SELECT_JOINED_USERS = """
     SELECT DISTINCT p.user_nid
       FROM memberships AS m

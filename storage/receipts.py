@@ -136,6 +136,42 @@ async def read_up_to(db: Database, room_nids: Iterable[int], user_nid: int) -> l
     return [ReadUpTo(*row) for row in rows]
 
 
+SELECT_STANDINGS = """
+    SELECT wanted.number, new.stream_position, r.event_id, former.stream_position
+      FROM unnest($1::integer[], $2::integer[], $3::text[], $4::text[]) WITH ORDINALITY
+        AS wanted (room_nid, user_nid, thread_id, event_id, number)
+      JOIN memberships AS m
+        ON m.room_nid = wanted.room_nid AND m.user_nid = wanted.user_nid AND m.membership = 1
+      LEFT JOIN events AS new
+        ON new.event_id = wanted.event_id AND new.room_nid = wanted.room_nid
+      LEFT JOIN receipts AS r
+        ON r.room_nid = wanted.room_nid AND r.user_nid = wanted.user_nid
+       AND r.receipt_type = 'm.read' AND r.thread_id = wanted.thread_id
+      LEFT JOIN events AS former ON former.event_id = r.event_id
+"""
+
+
+async def movable_receipts(db: Database, receipts: Sequence[MoveReceipt]) -> list[MoveReceipt]:
+    """Those of public receipts that would move forward, of users who are in the room.
+
+    A receipt for an event that is not here counts as forward: the event may come later.
+    """
+    rows = await db.fetch(
+        SELECT_STANDINGS,
+        [one.room_nid for one in receipts],
+        [one.user_nid for one in receipts],
+        [one.thread_id for one in receipts],
+        [one.event_id for one in receipts],
+    )
+    movable = []
+    for number, position, former_id, former_position in rows:
+        receipt = receipts[number - 1]
+        is_behind = None not in (position, former_position) and position <= former_position
+        if former_id != receipt.event_id and not is_behind:
+            movable.append(receipt)
+    return movable
+
+
 SELECT_POSITIONS = """
     SELECT event_id, stream_position
       FROM events

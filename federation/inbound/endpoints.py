@@ -11,12 +11,14 @@ from federation.inbound import (
     public_rooms,
     queries,
     spaces,
+    transactions,
     version,
 )
 
 ENDPOINTS = (
     *version.ENDPOINTS,
     *keys.ENDPOINTS,
+    *transactions.ENDPOINTS,
     *events.ENDPOINTS,
     *spaces.ENDPOINTS,
     *public_rooms.ENDPOINTS,

@@ -1,6 +1,6 @@
 """What receiving transactions needs of the rest."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from federation.protocol.edu import (
@@ -35,17 +35,18 @@ class PduReceiver(Protocol):
         """
 
 
-class RoomDirectory(Protocol):
-    """What is known of rooms by their IDs."""
+class RoomVersions(Protocol):
+    """The versions of rooms."""
 
     async def find_version(self, room_id: str) -> RoomVersion | None:
         """The room's version, or None if this server does not know the room."""
 
-    async def is_allowed(self, origin: str, room_id: str) -> bool:
-        """Whether the room's server access control list lets the server take part.
 
-        A room without a list, or that is not here, lets everybody.
-        """
+class ServerAcls(Protocol):
+    """The server access control lists of rooms."""
+
+    async def find_denied(self, origin: str, room_ids: Iterable[str]) -> set[str]:
+        """Those of the rooms whose lists shut the server out."""
 
 
 class ReceivedTransactions(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from homeserver.clock import Clock
 from homeserver.jobs import (
     expired_tokens,
+    old_transactions,
     stranded_guests,
     transaction_ids,
     unfinished_deactivations,
@@ -19,6 +20,7 @@ log = logging.getLogger("hearth.jobs")
 
 JOBS = (
     expired_tokens.JOB,
+    old_transactions.JOB,
     stranded_guests.JOB,
     transaction_ids.JOB,
     unfinished_deactivations.JOB,

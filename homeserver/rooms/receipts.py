@@ -1,13 +1,14 @@
-"""Moving receipts and the fully-read marker of this server's users.
+"""Moving receipts, and the fully-read marker of this server's users.
 
 Neither ever moves backwards: a client that was offline must not make a room unread again.
 Source: client-server API, "Receipts", "Fully read markers".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
+from federation.protocol.edu import Receipt
 from federation.protocol.errors import Forbidden, InvalidParam, NotFound
 from homeserver.clock import Clock
 from storage.account_data import SetAccountData, find_account_data
@@ -22,6 +23,7 @@ from storage.receipts import (
     UNTHREADED,
     MoveReceipt,
     event_positions,
+    movable_receipts,
     read_up_to,
     threading_of,
 )
@@ -67,6 +69,27 @@ class Receipts:
         ]
         if writes:
             await self._committer.commit(*writes)
+
+    async def take(self, receipts: Sequence[Receipt]) -> None:
+        """Move read receipts as another server tells of its users.
+
+        Those of users who are not in the room are passed over, and those that would move back.
+        """
+        users = await self._names.users.find_nids({one.user_id for one in receipts})
+        moves = []
+        for one in receipts:
+            room = await self._names.rooms.find(one.room_id)
+            if room is not None and one.user_id in users:
+                thread_id = one.thread_id or UNTHREADED
+                user_nid = users[one.user_id]
+                moves.append(
+                    MoveReceipt(
+                        room.room_nid, user_nid, one.user_id, READ, thread_id, one.event_id, one.ts
+                    )
+                )
+        movable = await movable_receipts(self._db, moves) if moves else []
+        if movable:
+            await self._committer.commit(*movable)
 
     async def _get_room(self, room_id: str, user_nid: int) -> RoomName:
         room = await self._names.rooms.find(room_id)

@@ -12,6 +12,8 @@ from storage.changes import Change, EventAdded, Membership
 
 MAX_TIMEOUT_MS = 120_000
 DEFAULT_TIMEOUT_MS = 30_000
+REMOTE_TIMEOUT_MS = 60_000
+"""Other servers tell again every so often that somebody types; after so long without it is over."""
 
 GONE = frozenset({Membership.LEAVE, Membership.BAN})
 

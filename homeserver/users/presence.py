@@ -17,14 +17,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from federation.protocol.edu import PresenceUpdate
 from federation.protocol.errors import Forbidden, InvalidParam
 from homeserver.clock import Clock
 from storage.changes import Change, EventAdded, PresenceSet
 from storage.committer import Committer
 from storage.database import Database
-from storage.memberships import shares_room
+from storage.memberships import shares_room, users_sharing_rooms
 from storage.names import Names
-from storage.presence import SetPresence, presence_of, users_present
+from storage.presence import SetPresence, presence_of, remote_users_present, users_present
 
 log = logging.getLogger("hearth.presence")
 
@@ -39,6 +40,8 @@ SILENT_AFTER_MS = 60_000
 """Somebody who did nothing for so long is not `currently_active`."""
 IDLE_AFTER_MS = 5 * 60_000
 """Somebody who did nothing for so long is `unavailable`."""
+UNHEARD_AFTER_MS = 30 * 60_000
+"""Users of a server that has not told of them for so long are taken for gone."""
 
 CHECK_EVERY_S = 5
 MAX_STATUS_LENGTH = 2_000
@@ -75,6 +78,16 @@ class Present:
         return ONLINE if ONLINE in wanted and not self.is_idle else UNAVAILABLE
 
 
+@dataclass(slots=True)
+class RemotePresent:
+    """A user of another server who is not offline, as that server told at `heard_ts`."""
+
+    user_id: str
+    told: tuple[str, str | None, bool]
+    last_active_ts: int
+    heard_ts: int
+
+
 class Presence:
     """Everybody's presence."""
 
@@ -87,6 +100,8 @@ class Presence:
         self._clock = clock
         self._enabled = enabled
         self._present: dict[int, Present] = {}
+        self._remote: dict[int, RemotePresent] = {}
+        """Users of other servers, those last heard of at the end."""
 
     @asynccontextmanager
     async def syncing(
@@ -159,6 +174,32 @@ class Presence:
             raise Forbidden("You are not allowed to see their presence")
         return render_presence(await self._current(user_nid, user_id), self._clock())
 
+    async def take(self, updates: Sequence[PresenceUpdate]) -> None:
+        """Show users of another server as that server tells; only those who share a room with us.
+
+        What is said again is taken note of, but nobody here is told.
+        """
+        if not self._enabled:
+            return
+        known = await self._names.users.find_nids({update.user_id for update in updates})
+        sharing = await users_sharing_rooms(self._db, known.values()) if known else set()
+        now = self._clock()
+        writes = []
+        for update in updates:
+            user_nid = known.get(update.user_id)
+            if user_nid not in sharing or user_nid is None:
+                continue
+            is_active = update.presence == ONLINE and update.is_currently_active
+            told = (update.presence, update.status_msg, is_active)
+            former = self._remote.pop(user_nid, None)
+            user = RemotePresent(update.user_id, told, now - update.last_active_ago_ms, now)
+            if update.presence != OFFLINE:
+                self._remote[user_nid] = user
+            if former is None or former.told != told:
+                writes.append(remote_write(user_nid, user))
+        if writes:
+            await self._committer.commit(*writes)
+
     async def adopt(self) -> None:
         """Answer for the users whom a former process has left present: gone soon if none syncs."""
         for row in await users_present(self._db):
@@ -168,6 +209,10 @@ class Presence:
                 user.is_idle = row.presence != ONLINE
                 user.devices[FORMER_DEVICE] = DevicePresence(row.presence, 0, self._clock())
                 self._present[row.user_nid] = user
+        for row in await remote_users_present(self._db):
+            told = (row.presence, row.status_msg, row.currently_active)
+            remote = RemotePresent(row.user_id, told, row.last_active_ts, self._clock())
+            self._remote.setdefault(row.user_nid, remote)
 
     async def heard(self, changes: Sequence[Change], own: bool) -> None:
         """Take note of what this process or another one committed.
@@ -200,6 +245,16 @@ class Presence:
             if now - user.last_active_ts > IDLE_AFTER_MS:
                 user.is_idle = True
             self._tell(user_nid, user)
+        self._forget_unheard(now)
+
+    def _forget_unheard(self, now: int) -> None:
+        """Show users of other servers as offline whose servers have told nothing for long."""
+        for user_nid, user in list(self._remote.items()):
+            if now - user.heard_ts <= UNHEARD_AFTER_MS:
+                break
+            del self._remote[user_nid]
+            user.told = (OFFLINE, user.told[1], False)
+            self._committer.submit(remote_write(user_nid, user)).add_done_callback(log_failure)
 
     async def _find_or_load(self, user_id: str, user_nid: int) -> Present:
         user = self._present.get(user_nid)
@@ -256,8 +311,18 @@ class Presence:
             return PresenceSet(
                 0, user_nid, user_id, presence, status_msg, user.last_active_ts, is_active
             )
+        remote = self._remote.get(user_nid)
+        if remote is not None:
+            told, last_active_ts = remote.told, remote.last_active_ts
+            return PresenceSet(0, user_nid, user_id, told[0], told[1], last_active_ts, told[2])
         rows = await presence_of(self._db, [user_nid]) if self._enabled else []
         return rows[0] if rows else PresenceSet(0, user_nid, user_id, OFFLINE, None, 0, False)
+
+
+def remote_write(user_nid: int, user: RemotePresent) -> SetPresence:
+    """What is stored of a user of another server."""
+    presence, status_msg, is_active = user.told
+    return SetPresence(user_nid, user.user_id, presence, status_msg, user.last_active_ts, is_active)
 
 
 def render_presence(row: PresenceSet, now: int) -> dict[str, Any]:

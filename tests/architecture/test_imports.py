@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 SERVICES = (
     "homeserver.rooms",
     "homeserver.users",
+    "homeserver.other_servers",
     "homeserver.encryption",
     "homeserver.push",
     "homeserver.media",
@@ -113,6 +114,9 @@ FOREIGN: dict[str, set[str]] = {
 """Libraries that are another layer's business."""
 
 BROAD_EXCEPT = {
+    "federation.inbound.edus": "an EDU that fails does not spoil those after it",
+    "federation.inbound.transactions": "an event that fails does not come again for ever",
+    "federation.outbound.sender": "a destination that fails does not end the others",
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "homeserver.jobs.runner": "a job that fails is tried again and does not end the others",
