@@ -11,8 +11,10 @@ from homeserver.other_servers.event_signatures import EventSignatures
 from homeserver.other_servers.links import Links
 from homeserver.rooms.append import Append
 from homeserver.rooms.arrivals import Arrivals, Door
+from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering
+from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.intake import Intake
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.outliers import Outliers
@@ -34,6 +36,8 @@ class SharedRooms:
 
     intake: Intake
     """Takes what other servers send."""
+    backfill: Backfill
+    """Fetches older history."""
     resident: Resident
     """Lets other servers' users into our rooms."""
     elsewhere: Elsewhere
@@ -64,8 +68,10 @@ def build_shared_rooms(
     entering = Entering(db, names, nids, live, committer, append, signatures)
     elsewhere = Elsewhere(db, names, nids, committer, signatures, invitations, name, key)
     fetcher = EventFetcher(links.client)
+    gaps = GapStates(db, names, outliers, signatures, fetcher)
     return SharedRooms(
-        intake=Intake(db, names, live, arrivals, outliers, signatures, fetcher),
+        intake=Intake(db, live, arrivals, gaps, signatures, fetcher),
+        backfill=Backfill(db, names, nids, live, committer, signatures, fetcher, gaps, name),
         resident=Resident(
             db,
             names,

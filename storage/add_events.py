@@ -107,7 +107,11 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class AddEvent(Write):
-    """An event and what it moves. `event.position` is None; it is given at the commit."""
+    """An event and what it moves.
+
+    `event.position` is None, it is given at the commit; only history that is fetched later has
+    one already, a negative one.
+    """
 
     order: ClassVar[int] = 20
 
@@ -125,8 +129,9 @@ class AddEvent(Write):
 
     @property
     def positions(self) -> int:
-        """One for an event that enters the timeline."""
-        return 1 if self.event.standing == Standing.ACCEPTED else 0
+        """One for an event that enters the timeline; older history brings its position along."""
+        is_new = self.event.standing == Standing.ACCEPTED and self.event.position is None
+        return 1 if is_new else 0
 
     @classmethod
     async def store(cls, db: Database, placed: Sequence[tuple["AddEvent", int]]) -> None:
@@ -242,7 +247,7 @@ def _event_row(add: AddEvent, position: int) -> tuple[Any, ...]:
     event = add.event
     return (
         event.event_nid,
-        position if add.positions else None,
+        position if add.positions else event.position,
         event.depth,
         add.origin_server_ts,
         event.snapshot_nid,
@@ -381,7 +386,7 @@ async def _insert_relations(db: Database, placed: Sequence[tuple[AddEvent, int]]
     rows = [
         (
             add.event.event_nid,
-            position if add.positions else None,
+            position if add.positions else add.event.position,
             add.event.room_nid,
             add.event.sender_nid,
             add.type_nid,

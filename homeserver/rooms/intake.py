@@ -9,20 +9,19 @@ missing events".
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Arrivals, Known, find_known
+from homeserver.rooms.arrivals import Arrivals, find_known
+from homeserver.rooms.gap_states import GapStates, Unreachable
 from homeserver.rooms.live import LiveRoom, LiveRooms
-from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
 from homeserver.rooms.verified import Verified, in_order, verify_events
 from storage.changes import Standing
 from storage.database import Database
-from storage.names import Names
 
 log = logging.getLogger("hearth.intake")
 
@@ -31,13 +30,6 @@ MISSING_LIMIT = 50
 MISSING_ROUNDS = 4
 MOST_UNKNOWN_REFERENCES = 20
 """Gaps of one batch that are closed by asking for the state behind them."""
-MOST_STATE_EVENTS = 100_000
-MOST_FETCHED_SINGLY = 50
-"""Up to so many unknown events of a state are asked for one by one."""
-
-
-class Unreachable(MatrixError):
-    """What an event refers to cannot be had."""
 
 
 class Intake:
@@ -46,18 +38,16 @@ class Intake:
     def __init__(
         self,
         db: Database,
-        names: Names,
         live: LiveRooms,
         arrivals: Arrivals,
-        outliers: Outliers,
+        gaps: GapStates,
         signatures: Signatures,
         source: EventSource,
     ) -> None:
         self._db = db
-        self._names = names
         self._live = live
         self._arrivals = arrivals
-        self._outliers = outliers
+        self._gaps = gaps
         self._signatures = signatures
         self._source = source
         self._taking: dict[str, asyncio.Lock] = {}
@@ -96,7 +86,7 @@ class Intake:
         states, refused = await self._states_behind_gaps(origin, room, new)
         for event_id in refused:
             new.pop(event_id, None)
-        await self._have_auth_events(origin, room, new)
+        await self._gaps.have_auth_events(origin, room, new)
         verdicts = await self._arrivals.enter(room.room_id, in_order(new), states)
         for event_id, verdict in verdicts.items():
             if verdict.standing is not Standing.ACCEPTED:
@@ -157,68 +147,10 @@ class Intake:
             try:
                 if count >= MOST_UNKNOWN_REFERENCES:
                     raise Unreachable("the event follows too many unknown ones")
-                states[event_id] = await self._state_before(origin, room, event_id)
+                states[event_id] = await self._gaps.state_before(origin, room, event_id)
             except MatrixError as error:
                 refused[event_id] = f"what the event follows cannot be had: {error.message}"
         return states, refused
-
-    async def _state_before(self, origin: str, room: LiveRoom, event_id: EventId) -> StateMap:
-        """The state before an event as its server tells it, from events that hold."""
-        state_ids, chain_ids = await self._source.state_ids(origin, room.room_id, event_id)
-        if len(state_ids) + len(chain_ids) > MOST_STATE_EVENTS:
-            raise Unreachable("the state behind the gap is too large")
-        wanted = {EventId(i) for i in (*state_ids, *chain_ids)}
-        known = await find_known(self._db, room, wanted)
-        missing = wanted - known.keys()
-        if missing:
-            known |= await self._fetch_outliers(origin, room, event_id, missing)
-        places = {}
-        for state_id in state_ids:
-            found = known.get(EventId(state_id))
-            if found is not None and found.standing != Standing.REJECTED and found.pdu.is_state:
-                places[found.pdu.state_place] = found.event_nid
-        numbers = await self._names.places.get_nids(places)
-        return {numbers[place]: event_nid for place, event_nid in places.items()}
-
-    async def _fetch_outliers(
-        self, origin: str, room: LiveRoom, event_id: EventId, missing: set[EventId]
-    ) -> dict[EventId, Known]:
-        if len(missing) <= MOST_FETCHED_SINGLY:
-            events = await self._fetch_singly(origin, missing)
-        else:
-            state, chain = await self._source.state(origin, room.room_id, event_id)
-            events = [*state, *chain]
-        verified = await self._verify(events, room)
-        return await self._outliers.keep(
-            room, {i: pdu for i, pdu in verified.pdus.items() if i in missing}
-        )
-
-    async def _fetch_singly(self, origin: str, event_ids: Iterable[EventId]) -> list[Fields]:
-        async def fetch(event_id: EventId) -> Fields | None:
-            try:
-                return await self._source.event(origin, event_id)
-            except MatrixError:
-                return None
-
-        found = await asyncio.gather(*(fetch(event_id) for event_id in sorted(event_ids)))
-        return [fields for fields in found if fields is not None]
-
-    async def _have_auth_events(
-        self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
-    ) -> None:
-        """Fetch the auth events that are unknown; an event that lacks some is rejected later."""
-        cited = {i for pdu in new.values() for i in pdu.auth_events if i not in new}
-        missing = cited - (await find_known(self._db, room, cited)).keys()
-        for event_id, pdu in new.items():
-            if not missing & set(pdu.auth_events):
-                continue
-            try:
-                chain = await self._source.event_auth(origin, room.room_id, event_id)
-            except MatrixError as error:
-                log.info("%s does not tell who vouches for %s: %s", origin, event_id, error)
-                continue
-            verified = await self._verify(chain, room)
-            missing -= (await self._outliers.keep(room, verified.pdus)).keys()
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
         return await verify_events(self._signatures, events, room.room_id, room.version)

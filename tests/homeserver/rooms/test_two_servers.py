@@ -18,7 +18,9 @@ from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import RoomVersion, get_room_version
 from federation.protocol.signatures import SigningKey, signing_key_from_seed, verify_event
 from homeserver.rooms.arrivals import Arrivals, Door, find_known
+from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.entering import Entering, Welcome
+from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.intake import Intake
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import Fields
@@ -111,7 +113,15 @@ class Peer:
     async def backfill(
         self, origin: str, room_id: str, event_ids: Sequence[str], limit: int
     ) -> list[Fields]:
-        return await self._pdus(event_ids)
+        found: dict[str, Fields] = {}
+        wanted = list(event_ids)
+        while wanted and len(found) < limit:
+            rows = {event_id: (await self._pdus([event_id]))[0] for event_id in wanted}
+            found |= rows
+            wanted = [
+                i for fields in rows.values() for i in fields["prev_events"] if i not in found
+            ]
+        return list(found.values())
 
 
 @dataclass
@@ -122,6 +132,7 @@ class Server:
     resident: Resident
     entering: Entering
     intake: Intake
+    backfill: Backfill
 
 
 def build_server(world: World, name: ServerName, peer: Peer) -> Server:
@@ -146,8 +157,20 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
     entering = Entering(
         world.db, world.names, nids, world.live, world.committer, world.append, signatures
     )
-    intake = Intake(world.db, world.names, world.live, arrivals, outliers, signatures, peer)
-    return Server(world, resident, entering, intake)
+    gaps = GapStates(world.db, world.names, outliers, signatures, peer)
+    intake = Intake(world.db, world.live, arrivals, gaps, signatures, peer)
+    backfill = Backfill(
+        world.db,
+        world.names,
+        nids,
+        world.live,
+        world.committer,
+        signatures,
+        peer,
+        gaps,
+        name,
+    )
+    return Server(world, resident, entering, intake, backfill)
 
 
 @dataclass
@@ -346,3 +369,29 @@ async def test_only_a_join_of_the_senders_own_user_is_admitted(pair: Pair) -> No
     ):
         with pytest.raises(InvalidParam):
             await pair.hub.resident.admit(FAR, room_id, join.event_id, wrong, "join")
+
+
+async def test_history_before_the_join_is_fetched_with_the_states_it_had(pair: Pair) -> None:
+    hub, far = pair.hub, pair.far
+    room_id = await hub.world.create(version="11")
+    sent = []
+    for n in range(12):
+        await hub.world.state(room_id, ALICE, "m.room.topic", {"topic": str(n)})
+        sent.append(await hub.world.send(room_id, ALICE, "m.room.message", {"body": str(n)}))
+    await join_far(pair, room_id, "11")
+    room = await far.world.live.get(room_id)
+    assert await far.backfill.fetch_before(room.room_nid, None)
+    here = [await far.world.event(event_id) for event_id in sent]
+    positions = [event.position for event in here]
+    assert all(position is not None and position < 0 for position in positions)
+    assert positions == sorted(p for p in positions if p is not None)
+    for event in here:
+        original = await hub.world.event(event.event_id)
+        states = []
+        for world, row in ((far.world, event), (hub.world, original)):
+            state = await get_state(world.db, row.snapshot_nid or 0)
+            events = await get_events(world.db, state.values())
+            states.append({e.event_id for e in events.values()})
+        assert states[0] == states[1]
+    assert not await far.backfill.fetch_before(room.room_nid, None)
+    assert await current_state(far.world, room_id) == await current_state(hub.world, room_id)
