@@ -28,7 +28,7 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.ports import NoRemoteRooms
-from homeserver.rooms.reading import build_reading
+from homeserver.rooms.reading import NO_PORTS, ReadingPorts, build_reading
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
@@ -152,7 +152,8 @@ def build_services(core: Core) -> Services:
         parts=TrafficParts(shared.intake, core.access, typing, receipts, personal.presence),
         cache_bytes=part,
     )
-    reading = build_reading(core.db, core.names, clients, ignored)
+    ports = ReadingPorts(older=shared.backfill) if core.settings.federation.enabled else NO_PORTS
+    reading = build_reading(core.db, core.names, clients, ignored, ports)
     _listen(core, ignored.heard)
     _listen(core, reading.heard)
     _listen(core, rules.heard)
