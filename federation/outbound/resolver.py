@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from federation.protocol.server_name import SrvRecord
+from federation.protocol.server_name import SrvRecord, address_literal
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as DnsResolver
@@ -55,6 +55,8 @@ class Resolver:
 
     async def addresses(self, host: str) -> list[str]:
         """The IP addresses of a host, each once. Raises `OSError` if there are none."""
+        if (literal := address_literal(host)) is not None:
+            return [literal]
         if self._threads is None:
             self._threads = ThreadPoolExecutor(ADDRESS_THREADS, "hearth-dns")
         loop = asyncio.get_running_loop()

@@ -95,7 +95,8 @@ def build_server_keys(
     }
     for key in keys:
         fields = sign_json(fields, server_name, key)
-    return fields
+    # In canonical order, for whoever checks the bytes instead of the object.
+    return dict(sorted(fields.items()))
 
 
 def parse_server_keys(

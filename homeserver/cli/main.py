@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from homeserver.cli import config, database, doctor, run, user
+from homeserver.cli import config, database, doctor, federation, keys, run, user
 from homeserver.cli.errors import CommandError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.add_typer(config.app, name="config")
 app.add_typer(user.app, name="user")
+app.add_typer(keys.app, name="keys")
+app.add_typer(federation.app, name="federation")
 app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)
 app.command("doctor")(doctor.doctor)
 

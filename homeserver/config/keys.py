@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from federation.protocol.errors import InvalidParam
@@ -35,26 +37,65 @@ def load_signing_keys(path: Path) -> tuple[SigningKey, ...]:
 def create_signing_key(path: Path) -> bool:
     """Make a key file that only its owner can read; False if there is one already.
 
-    The file appears whole or not at all: a half-written key would be an identity lost.
     Raises `KeyFileError`.
     """
     if path.exists():
         return False
-    version = "a_" + secrets.token_hex(3)
-    text = signing_key_text(signing_key_from_seed(version, secrets.token_bytes(32)))
+    try:
+        with _written_aside(path, new_signing_key()) as partial:
+            os.link(partial, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise KeyFileError(f"The signing key {path} cannot be written: {error}.") from error
+    return True
+
+
+def replace_signing_key(path: Path) -> SigningKey:
+    """Put a new key in the place of all that the file holds, and return it.
+
+    The file keeps its owner. Raises `KeyFileError`.
+    """
+    key = new_signing_key()
+    try:
+        before = path.stat()
+        with _written_aside(path, key) as partial:
+            if os.geteuid() == 0:
+                os.chown(partial, before.st_uid, before.st_gid)
+            partial.replace(path)
+    except OSError as error:
+        raise KeyFileError(f"The signing key {path} cannot be replaced: {error}.") from error
+    return key
+
+
+def new_signing_key() -> SigningKey:
+    """A key that nobody else has, with a name that this server has never used."""
+    return signing_key_from_seed("a_" + secrets.token_hex(3), secrets.token_bytes(32))
+
+
+@contextmanager
+def _written_aside(path: Path, key: SigningKey) -> Iterator[Path]:
+    """A file beside `path` with the key, complete on disk, and removed if it is still there.
+
+    So the key file appears whole or not at all: a half-written key would be an identity lost.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as written:
-            written.write(text)
+            written.write(signing_key_text(key))
             written.flush()
             os.fsync(written.fileno())
-        os.link(partial, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise KeyFileError(f"The signing key {path} cannot be written: {error}.") from error
+        yield partial
+        _sync_directory(path.parent)
     finally:
         partial.unlink(missing_ok=True)
-    return True
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -26,8 +26,8 @@ class Authority:
 
     def issue(self, *names: str) -> tuple[Path, Path]:
         """A certificate and its key; the same ones for the same names."""
-        stem = self.directory / "_".join(names).replace(":", "-")
-        certificate, key = stem.with_suffix(".crt"), stem.with_suffix(".key")
+        stem = "_".join(names).replace(":", "-")
+        certificate, key = self.directory / f"{stem}.crt", self.directory / f"{stem}.key"
         if not certificate.exists():
             alternatives = ",".join(f"{kind_of(name)}:{name}" for name in names)
             openssl("req", "-x509", *KEY, "-subj", "/O=peer", "-days", "2",
