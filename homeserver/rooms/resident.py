@@ -57,7 +57,8 @@ class Template:
 class Admission:
     """What a server gets with its first member: the room before the join, and who vouches.
 
-    `state` and `auth_chain` are PDUs as JSON; `event` is the join as it entered the room.
+    `state` and `auth_chain` are PDUs as JSON; `event` is the join as it entered the room;
+    `servers` are those that were in the room before.
     """
 
     event: bytes
@@ -171,8 +172,9 @@ class Resident:
         Raises `NotFound`, `InvalidParam` (not such an event), `Forbidden`.
         """
         room = await self._room(room_id, origin)
+        servers = await servers_in_room(self._db, room.room_nid, MAX_SERVERS)
         pdu = await self._let_in(room, origin, event_id, fields, membership)
-        return await self._admission(room, pdu, omit_members=omit_members)
+        return await self._admission(room, pdu, servers, omit_members=omit_members)
 
     async def take(
         self,
@@ -251,6 +253,7 @@ class Resident:
         self,
         room: LiveRoom,
         pdu: Pdu,
+        servers: Sequence[str],
         *,
         omit_members: bool,
     ) -> Admission:
@@ -266,7 +269,7 @@ class Resident:
             pdu.encoded,
             [event.json for event in state.values()],
             [event.json for event in chain.values()],
-            await servers_in_room(self._db, room.room_nid, MAX_SERVERS),
+            servers,
             omit_members,
         )
 

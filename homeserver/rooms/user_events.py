@@ -18,7 +18,7 @@ from federation.protocol.errors import (
 from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_of
 from homeserver.rooms.aliases import CANONICAL_ALIAS, Aliases
 from homeserver.rooms.append import find_relation
-from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.membership import GUEST_ACCESS, Joiner, Memberships
 from homeserver.rooms.send import NewEvent, Send
 from storage.add_events import Transaction
@@ -27,6 +27,7 @@ from storage.changes import StoredEvent
 from storage.database import Database
 from storage.events import find_event
 from storage.names import Names
+from storage.rooms import servers_in_room
 
 CREATE = "m.room.create"
 MEMBER = "m.room.member"
@@ -169,6 +170,9 @@ class UserEvents:
     ) -> None:
         event = await find_event(self._db, new.redacts or "")
         room = await self._live.get(room_id)
+        if event is None and await self._is_shared(room):
+            # Another server may have it; each decides for itself whether to apply the redaction.
+            return
         if event is None or event.room_nid != room.room_nid:
             raise NotFound(f"There is no event {new.redacts} in this room")
         if event.sender == new.sender:
@@ -180,6 +184,9 @@ class UserEvents:
         power = room.power
         if power is None or power.of(new.sender) < power.redact:
             raise Forbidden("You may not redact events of others")
+
+    async def _is_shared(self, room: LiveRoom) -> bool:
+        return len(await servers_in_room(self._db, room.room_nid, 2)) > 1
 
 
 def refuse_create(event_type: str) -> None:

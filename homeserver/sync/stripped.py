@@ -32,7 +32,7 @@ async def read_stripped_states(
     if not rooms:
         return {}
     shown: dict[int, list[Any]] = {
-        room_nid: [build_stripped_event(e) for e in decode(stripped) if is_stripped(e)]
+        room_nid: [told(event) for event in decode(stripped) if is_stripped(event)]
         for room_nid, stripped in await db.fetch(SELECT_SENT, user_nid, list(rooms))
     }
     own = await get_events(db, [item.event_nid for item in rooms.values()])
@@ -41,7 +41,7 @@ async def read_stripped_states(
     senders |= {e.room_nid: e.sender for e in own.values() if e.room_nid in senders}
     for event in await read_shown_events(db, names, senders):
         if event.event_nid not in own:
-            shown.setdefault(event.room_nid, []).append(build_stripped_event(event.fields))
+            shown.setdefault(event.room_nid, []).append(told(event.fields))
     for room_nid, item in rooms.items():
         if item.event_nid in own:
             fields = own[item.event_nid].fields
@@ -56,3 +56,11 @@ async def read_stripped_states(
 def is_stripped(event: object) -> bool:
     """Whether something that another server sent has what a stripped event must have."""
     return isinstance(event, Mapping) and {"content", "sender", "state_key", "type"} <= set(event)
+
+
+def told(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A stripped event for a client; of the create event also when it was sent (MSC4311)."""
+    event = build_stripped_event(fields)
+    if fields["type"] == "m.room.create" and "origin_server_ts" in fields:
+        event["origin_server_ts"] = fields["origin_server_ts"]
+    return event
