@@ -70,7 +70,7 @@ def build_shared_rooms(
     fetcher = EventFetcher(links.client)
     gaps = GapStates(db, names, outliers, signatures, fetcher)
     return SharedRooms(
-        intake=Intake(db, live, arrivals, gaps, signatures, fetcher),
+        intake=Intake(db, live, arrivals, gaps, elsewhere, signatures, fetcher),
         backfill=Backfill(db, names, nids, live, committer, signatures, fetcher, gaps, name),
         resident=Resident(
             db,

@@ -16,7 +16,7 @@ import orjson
 from federation.protocol.build_event import complete_event, cosign_event
 from federation.protocol.errors import Forbidden, InvalidParam, NotFound
 from federation.protocol.event_rendering import decode_event
-from federation.protocol.identifiers import ServerName, UserId, server_of
+from federation.protocol.identifiers import EventId, ServerName, UserId, server_of
 from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import EventFormat, get_room_version
 from federation.protocol.signatures import SigningKey
@@ -106,6 +106,38 @@ class Elsewhere:
     async def keep_leave(self, leave: Pdu) -> None:
         """Remember that an invite was turned down, or a knock taken back."""
         await self._keep(leave, Membership.LEAVE, None)
+
+    async def take_ends(
+        self, origin: str, room_id: str, events: Sequence[Fields]
+    ) -> dict[EventId, str | None]:
+        """Take events of a room that is not here: those that end an invite or knock of our users.
+
+        For each why it is refused, or None. Raises `NotFound` for a room that nobody here knows.
+        """
+        room = await self._names.rooms.find(room_id)
+        if room is None:
+            raise NotFound(f"There is no room {room_id} here")
+        version = get_room_version(room.version_id)
+        verified = await verify_events(self._signatures, events, room_id, version)
+        results: dict[EventId, str | None] = dict(verified.refused)
+        for event_id, pdu in verified.pdus.items():
+            if await self._ends_membership(pdu, room.room_nid, origin):
+                await self.keep_leave(pdu)
+                results[event_id] = None
+            else:
+                results[event_id] = "this server is not in the room"
+        return results
+
+    async def _ends_membership(self, pdu: Pdu, room_nid: int, origin: str) -> bool:
+        target = str(pdu.state_key)
+        ends = pdu.content.get("membership") in ("leave", "ban")
+        if pdu.type != MEMBER or not ends or server_of(target) != self._server_name:
+            return False
+        user_nid = await self._names.users.find_nid(target)
+        if user_nid is None or server_of(pdu.sender) != origin:
+            return False
+        own = (await get_memberships(self._db, user_nid, [room_nid])).get(room_nid)
+        return own is not None and own.membership in (Membership.INVITE, Membership.KNOCK)
 
     async def get_invite(self, user_id: UserId, room_id: str) -> StoredEvent:
         """The event of a user's invite to, or knock on, a room elsewhere.

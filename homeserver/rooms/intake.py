@@ -11,10 +11,11 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from federation.protocol.errors import MatrixError
+from federation.protocol.errors import MatrixError, NotFound
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from homeserver.rooms.arrivals import Arrivals, find_known
+from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.gap_states import GapStates, Unreachable
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
@@ -41,6 +42,7 @@ class Intake:
         live: LiveRooms,
         arrivals: Arrivals,
         gaps: GapStates,
+        elsewhere: Elsewhere,
         signatures: Signatures,
         source: EventSource,
     ) -> None:
@@ -48,6 +50,7 @@ class Intake:
         self._live = live
         self._arrivals = arrivals
         self._gaps = gaps
+        self._elsewhere = elsewhere
         self._signatures = signatures
         self._source = source
         self._taking: dict[str, asyncio.Lock] = {}
@@ -60,7 +63,10 @@ class Intake:
         Answered when what is not refused is committed. Events without a recognisable ID are not
         in the answer. Raises `NotFound` for a room that is not here.
         """
-        room = await self._live.get(room_id)
+        try:
+            room = await self._live.get(room_id)
+        except NotFound:
+            return await self._elsewhere.take_ends(origin, room_id, events)
         verified = await verify_events(self._signatures, events, room_id, room.version)
         results: dict[EventId, str | None] = dict(verified.refused)
         taking = self._taking.setdefault(room_id, asyncio.Lock())

@@ -28,6 +28,7 @@ from homeserver.sync.told_states import ToldStates
 from storage.account_data import account_data_after, account_data_of_rooms, all_account_data
 from storage.changes import AccountDataSet, PresenceSet, ReceiptMoved, StoredEvent
 from storage.database import Database
+from storage.events import get_events
 from storage.names import Names
 from storage.presence import joined_users, presence_after, presence_of
 from storage.receipts import receipts_after
@@ -124,6 +125,23 @@ class CatchUp:
             wanted,
             reading.ignored,
         )
+        await self._add_farewells(reading)
+
+    async def _add_farewells(self, reading: Reading) -> None:
+        """Show how a membership ended that was only an invite or a knock to a room elsewhere."""
+        left = reading.sections.left
+        silent = [
+            nid
+            for nid in reading.sections.outside
+            if nid not in reading.timelines or not reading.timelines[nid].events
+        ]
+        events = await get_events(self._db, [left[nid].event_nid for nid in silent])
+        for event in events.values():
+            prev_batch = f"s{reading.upto}_0"
+            shown = (SeenEvent(event, "leave"),)
+            reading.timelines[event.room_nid] = Timeline(
+                event.room_nid, shown, is_limited=False, is_complete=True, prev_batch=prev_batch
+            )
 
     def _interesting(
         self,

@@ -19,6 +19,7 @@ from federation.protocol.room_versions import RoomVersion, get_room_version
 from federation.protocol.signatures import SigningKey, signing_key_from_seed, verify_event
 from homeserver.rooms.arrivals import Arrivals, Door, find_known
 from homeserver.rooms.backfill import Backfill
+from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering, Welcome
 from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.intake import Intake
@@ -26,7 +27,9 @@ from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import Fields
 from homeserver.rooms.resident import Resident
 from homeserver.rooms.restricted_join import RestrictedJoins
+from homeserver.rooms.send import NewEvent
 from homeserver.rooms.server_access import ServerAccess
+from homeserver.users.invite_permission import InvitePermissions
 from storage.events import get_events
 from storage.nids import Nids
 from storage.room_state import get_state
@@ -133,6 +136,7 @@ class Server:
     entering: Entering
     intake: Intake
     backfill: Backfill
+    elsewhere: Elsewhere
 
 
 def build_server(world: World, name: ServerName, peer: Peer) -> Server:
@@ -158,7 +162,17 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         world.db, world.names, nids, world.live, world.committer, world.append, signatures
     )
     gaps = GapStates(world.db, world.names, outliers, signatures, peer)
-    intake = Intake(world.db, world.live, arrivals, gaps, signatures, peer)
+    elsewhere = Elsewhere(
+        world.db,
+        world.names,
+        nids,
+        world.committer,
+        signatures,
+        InvitePermissions(world.db, 10_000),
+        name,
+        KEYS[name],
+    )
+    intake = Intake(world.db, world.live, arrivals, gaps, elsewhere, signatures, peer)
     backfill = Backfill(
         world.db,
         world.names,
@@ -170,7 +184,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         gaps,
         name,
     )
-    return Server(world, resident, entering, intake, backfill)
+    return Server(world, resident, entering, intake, backfill, elsewhere)
 
 
 @dataclass
@@ -395,3 +409,44 @@ async def test_history_before_the_join_is_fetched_with_the_states_it_had(pair: P
         assert states[0] == states[1]
     assert not await far.backfill.fetch_before(room.room_nid, None)
     assert await current_state(far.world, room_id) == await current_state(hub.world, room_id)
+
+
+async def test_an_invite_is_signed_kept_and_taken_back(pair: Pair) -> None:
+    hub, far = pair.hub, pair.far
+    room_id = await hub.world.create(version="11", join_rule="invite")
+    zoe_nid = await far.world.names.users.get_nid(ZOE)
+    version = get_room_version("11")
+    room = await hub.world.live.get(room_id)
+    content = {"membership": "invite"}
+    pdu, auth_nids = await hub.world.sending.make(
+        room, NewEvent(ALICE, "m.room.member", content, ZOE)
+    )
+    signed = await far.elsewhere.take_invite(
+        SERVER, room_id, pdu.event_id, "11", decode(pdu.encoded), []
+    )
+    assert set(decode(signed.encoded)["signatures"]) == {SERVER, FAR}
+    keys = {name: {key.key_id: key.verify_key} for name, key in KEYS.items()}
+    verify_event(decode(signed.encoded), version, keys)
+    membership = "SELECT membership FROM memberships WHERE user_nid = $1"
+    assert await far.world.db.fetchval(membership, zoe_nid) == 2
+    writes = await hub.world.append.stage(room, signed, auth_nids)
+    await hub.world.append.submit(room, writes)
+    kick_id = await hub.world.member(room_id, ZOE, "leave", by=ALICE)
+    kick = await fields_of(hub.world, kick_id)
+    assert await far.intake.receive(SERVER, room_id, [kick]) == {kick_id: None}
+    assert await far.world.db.fetchval(membership, zoe_nid) == 4
+
+
+async def test_an_invite_in_another_servers_name_is_refused(pair: Pair) -> None:
+    hub, far = pair.hub, pair.far
+    room_id = await hub.world.create(version="11", join_rule="invite")
+    await far.world.names.users.get_nid(ZOE)
+    room = await hub.world.live.get(room_id)
+    invite = NewEvent(ALICE, "m.room.member", {"membership": "invite"}, ZOE)
+    pdu, _ = await hub.world.sending.make(room, invite)
+    fields = decode(pdu.encoded)
+    with pytest.raises(InvalidParam):
+        await far.elsewhere.take_invite(FAR, room_id, pdu.event_id, "11", fields, [])
+    unsigned = {**fields, "signatures": {}}
+    with pytest.raises(InvalidParam):
+        await far.elsewhere.take_invite(SERVER, room_id, pdu.event_id, "11", unsigned, [])
