@@ -126,6 +126,8 @@ class AddEvent(Write):
     relation: Relation | None = None
     redaction: RedactionEffect | None = None
     transaction: Transaction | None = None
+    is_distributed: bool = False
+    """Another server has taken on to tell all servers in the room."""
 
     @property
     def positions(self) -> int:
@@ -161,7 +163,15 @@ class AddEvent(Write):
         ]
         if own is None:
             return (EventAdded(position, event, echo, None, None, is_local_member=False), *others)
-        added = EventAdded(position, event, echo, own.user_nid, own.membership, own.is_local)
+        added = EventAdded(
+            position,
+            event,
+            echo,
+            own.user_nid,
+            own.membership,
+            own.is_local,
+            self.is_distributed,
+        )
         return (added, *others)
 
 

@@ -99,7 +99,8 @@ class EventAdded:
     """An event took its place in a room's timeline.
 
     `member_nid` and `membership` are set for an event that changed somebody's membership;
-    `is_local_member` says whether that user is one of ours.
+    `is_local_member` says whether that user is one of ours. `is_distributed` says that another
+    server has taken on to tell all servers in the room.
     """
 
     position: int
@@ -108,6 +109,7 @@ class EventAdded:
     member_nid: int | None
     membership: Membership | None
     is_local_member: bool
+    is_distributed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

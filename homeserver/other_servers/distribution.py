@@ -179,7 +179,11 @@ class Distribution:
         while True:
             try:
                 relayed = [c.event_nid for c in changes if isinstance(c, EventRelayed)]
-                added = [c.event for c in changes if isinstance(c, EventAdded)]
+                added = [
+                    change.event
+                    for change in changes
+                    if isinstance(change, EventAdded) and not change.is_distributed
+                ]
                 own = [event for event in added if self._is_ours(event.sender)]
                 passed_on = (await get_events(self._db, relayed)).values()
                 await self._hand_over_events(sorted([*own, *passed_on], key=position_of), upto)

@@ -189,6 +189,7 @@ class Entering:
                 await self._state_changes(changes),
                 await self._members(checked, join, join_nid),
                 find_relation(join.content),
+                is_distributed=True,
             )
         )
         await self._committer.commit(*writes)
