@@ -50,17 +50,22 @@ async def add_member(
     return user_nid
 
 
-async def add_head(store: Store, room_nid: int) -> None:
+async def add_head(store: Store, room_nid: int, snapshot_nid: int | None = 1) -> None:
+    """A head; without a snapshot it is that of a room that somebody was only invited to."""
     await store.db.execute(
-        "INSERT INTO room_heads (room_nid, revision, max_depth, forward_extremities)"
-        " VALUES ($1, 0, 0, '{}')",
+        "INSERT INTO room_heads (room_nid, revision, max_depth, forward_extremities, snapshot_nid)"
+        " VALUES ($1, 0, 0, '{}', $2)",
         room_nid,
+        snapshot_nid,
     )
 
 
 async def test_a_room_is_held_while_somebody_of_ours_or_nobody_is_in_it(database_url: str) -> None:
     async with open_store(database_url) as store:
-        ours, theirs, empty, unknown = [await add_room(store, f"!{n}:hs1") for n in range(4)]
+        ours, theirs, empty, unknown, invited = [
+            await add_room(store, f"!{n}:hs1") for n in range(5)
+        ]
+        await add_head(store, invited, snapshot_nid=None)
         for room_nid in (ours, theirs, empty):
             await add_head(store, room_nid)
         await add_member(store, ours, "@alice:hs1")
@@ -68,8 +73,9 @@ async def test_a_room_is_held_while_somebody_of_ours_or_nobody_is_in_it(database
         await add_member(store, theirs, "@bob:hs2")
         await add_member(store, theirs, "@alice:hs1", Membership.INVITE)
         await add_member(store, empty, "@bob:hs2", Membership.LEAVE)
-        held = [await is_held_here(store.db, nid) for nid in (ours, theirs, empty, unknown)]
-        assert held == [True, False, True, False]
+        rooms = (ours, theirs, empty, unknown, invited)
+        held = [await is_held_here(store.db, nid) for nid in rooms]
+        assert held == [True, False, True, False, False]
 
 
 async def test_servers_are_counted_by_their_joined_users(database_url: str) -> None:
