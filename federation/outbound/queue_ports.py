@@ -61,6 +61,11 @@ class Progress:
     marks: dict[tuple[ServerName, int], RoomMark] = field(default_factory=dict)
     edus: dict[ServerName, int] = field(default_factory=dict)
 
+    def add_earlier(self, earlier: "Progress") -> None:
+        """Take over what an earlier progress says and this one does not."""
+        self.marks = {**earlier.marks, **self.marks}
+        self.edus = {**earlier.edus, **self.edus}
+
     @property
     def is_empty(self) -> bool:
         """Whether no destination has come any further."""

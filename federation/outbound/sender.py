@@ -55,6 +55,8 @@ SKIPPED_AFTER = 4
 """How often a single item is refused before it is given up."""
 STALLED_AFTER_MS = 10_000
 """A transaction under way for longer no longer holds up what is kept."""
+FALLEN_BEFORE_MS = 10 * 60_000
+"""When a link goes, this can be the time from the first failure to the last success."""
 IDLE_KEEP_MS = 10_000
 """How often the mere progress of the stream is kept."""
 UNSENDABLE = (400, 413, 422)
@@ -78,6 +80,8 @@ class SenderSettings:
     longest_start_s: float = 60.0
     gather_s: float = 0.2
     """How long receipts and presence wait for company."""
+    silence_ms: int = 10_000
+    """If nobody answered for so long, it may have been our own link that was down."""
     retries: RetrySchedule = DESTINATION_RETRIES
     """For destinations that answer, but refuse."""
 
@@ -107,10 +111,11 @@ class Sender:
         self._session = f"{clock():x}{int(random() * 0x10000):04x}"
         self._numbers = itertools.count()
         self._queues: dict[ServerName, DestinationQueue] = {}
-        self._fallen: set[ServerName] = set()
-        """Destinations that began to fail after the last transaction that any took."""
+        self._last_success_ts = 0
+        """When any destination has last taken a transaction."""
         self._group: asyncio.TaskGroup | None = None
         self._progress = Progress()
+        self._being_kept = Progress()
         self._distributed = 0
         self._kept_position = 0
         self._kept_ts = 0
@@ -122,7 +127,8 @@ class Sender:
     async def running(self, position: int) -> AsyncIterator[None]:
         """Send for as long as the block runs; the stream is handed over after `position`."""
         self._distributed = self._kept_position = position
-        self._progress = Progress()
+        self._progress, self._being_kept = Progress(), Progress()
+        self._last_success_ts = self._clock()
         self.replaced.clear()
         try:
             async with asyncio.TaskGroup() as group:
@@ -185,6 +191,10 @@ class Sender:
         queue = self._queues.get(destination)
         if queue is None:
             queue = self._queues[destination] = DestinationQueue(destination, has_backlog=False)
+            # EDUs that were delivered may not be deleted yet.
+            queue.edus_after = max(
+                self._progress.edus.get(destination, 0), self._being_kept.edus.get(destination, 0)
+            )
         return queue
 
     def _hearing(self, destinations: Iterable[ServerName]) -> Iterable[DestinationQueue]:
@@ -372,8 +382,9 @@ class Sender:
     def _succeeded(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
         queue.failures = queue.failing_since = 0
         self._settle(queue, transaction)
-        if self._fallen:
-            self._link_is_back()
+        before_ts, self._last_success_ts = self._last_success_ts, self._clock()
+        if self._last_success_ts - before_ts >= self._settings.silence_ms:
+            self._link_is_back(before_ts)
 
     def _settle(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
         """A transaction is done with."""
@@ -394,7 +405,8 @@ class Sender:
             log.info("Nothing is sent any more: %s", error)
             queue.abandon(self._progress)
             return None
-        self._note_failure(queue)
+        queue.failures += 1
+        queue.failing_since = queue.failing_since or self._clock()
         log.info("Sending has failed for the %d. time: %s", queue.failures, error)
         queue.retreat(self._progress)
         if error.answer_status in UNSENDABLE:
@@ -412,12 +424,6 @@ class Sender:
             self._dissolve(queue, transaction)
         queue.in_flight = None
         return await self._delay_s(queue, error)
-
-    def _note_failure(self, queue: DestinationQueue) -> None:
-        queue.failures += 1
-        if not queue.failing_since:
-            queue.failing_since = self._clock()
-            self._fallen.add(queue.destination)
 
     def _dissolve(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
         """What was in a transaction is to be sent in others."""
@@ -441,17 +447,20 @@ class Sender:
     def _refused_delay_ms(self, queue: DestinationQueue) -> int:
         return self._settings.retries.delay_ms(queue.failures, self._random())
 
-    def _link_is_back(self) -> None:
-        """Some destination answers again: try those that fell silent since the last one did.
+    def _link_is_back(self, silent_since: int) -> None:
+        """A destination answers after a silence of all: try those that fell silent with it.
 
         It was our own link that was down, or they are tried once too often.
         """
-        fallen, self._fallen = self._fallen, set()
+        fallen = [
+            queue
+            for queue in self._queues.values()
+            if queue.failures and queue.timer is not None
+            if queue.failing_since > silent_since - FALLEN_BEFORE_MS
+        ]
         spread_s = 1 + min(len(fallen) * self._settings.start_gap_s, self._settings.longest_start_s)
-        for destination in fallen:
-            queue = self._queues.get(destination)
-            if queue is not None and queue.timer is not None and queue.failures:
-                self._start_after(queue, self._random() * spread_s)
+        for queue in fallen:
+            self._start_after(queue, self._random() * spread_s)
 
     async def _keep_forever(self) -> None:
         while True:
@@ -473,14 +482,18 @@ class Sender:
     async def _keep(self, position: int) -> None:
         progress, self._progress = self._progress, Progress()
         progress.position = position
+        self._being_kept = progress
         self._kept_ts = self._clock()
         try:
             is_ours = await self._backlog.keep(progress)
         except MatrixError as error:
             log.warning("What was sent could not be kept: %s", error)
-            self._progress.marks = {**progress.marks, **self._progress.marks}
-            self._progress.edus = {**progress.edus, **self._progress.edus}
+            self._progress.add_earlier(progress)
             return
+        except asyncio.CancelledError:
+            self._progress.add_earlier(progress)
+            raise
+        self._being_kept = Progress()
         self._kept_position = position
         if not is_ours:
             log.warning("Another process has taken over the sending")
@@ -493,7 +506,6 @@ class Sender:
         if not self.replaced.is_set():
             await self._keep(self._settled_position())
         self._queues.clear()
-        self._fallen.clear()
 
     def _settled_position(self) -> int:
         held = [queue.oldest_held() for queue in self._queues.values()]

@@ -313,7 +313,7 @@ def _find_presence(update: object) -> PresenceUpdate | None:
     if not isinstance(update, Mapping):
         return None
     presence, status_msg = update.get("presence"), update.get("status_msg")
-    if presence not in PRESENCE_STATES:
+    if not isinstance(presence, str) or presence not in PRESENCE_STATES:
         return None
     if not isinstance(status_msg, str) or len(status_msg) > MAX_STATUS_LENGTH or "\0" in status_msg:
         status_msg = None

@@ -113,7 +113,7 @@ class Distribution:
         self._servers.heard(changes)
         if not self._is_running or not changes:
             return
-        self._heard_upto = changes[-1].position
+        self._heard_upto = max(self._heard_upto, changes[-1].position)
         self._changes += [change for change in changes if self._concerns_others(change)]
         if len(self._changes) > MOST_WAITING:
             self._changes.clear()
@@ -132,14 +132,14 @@ class Distribution:
         self._typing_news.clear()
         self._typists.clear()
         self._has_lost = False
-        self._heard_upto = self._stream.position
+        start = self._heard_upto = self._stream.position
         self._is_running = True
         try:
-            await self._read_back(position, self._heard_upto)
+            await self._read_back(position, start)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._repeat_typing())
                 group.create_task(self._repeat_presence())
-                await self._hand_over(self._heard_upto)
+                await self._hand_over(start)
         finally:
             self._is_running = False
 
@@ -148,7 +148,9 @@ class Distribution:
             await self._news.wait()
             self._news.clear()
             upto = self._heard_upto
-            changes, self._changes = self._changes, []
+            # What was committed as this began may have been read back and heard as well.
+            changes = [change for change in self._changes if change.position > position]
+            self._changes = []
             typing, self._typing_news = self._typing_news, {}
             if self._has_lost:
                 self._has_lost = False
