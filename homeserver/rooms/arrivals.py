@@ -36,6 +36,7 @@ from storage.database import Database
 from storage.events import find_events, get_events
 from storage.names import Names
 from storage.nids import Nids
+from storage.outgoing import RelayEvent
 from storage.room_state import (
     REMOVED,
     NewSnapshot,
@@ -100,18 +101,21 @@ class Arrivals:
         room_id: str,
         pdus: Sequence[Pdu],
         states_before: Mapping[EventId, StateMap] | None = None,
+        *,
+        is_relayed: bool = False,
     ) -> dict[EventId, Verdict]:
         """Take events in the order given, each after those that it refers to.
 
         `states_before` has the states of events behind a gap, whose `prev_events` are not all
-        known. Events that are in the room already are passed over. Answered when all is committed.
+        known. Events that are in the room already are passed over. With `is_relayed` it is for
+        this server to tell the others in the room. Answered when all is committed.
         """
         for _ in range(ATTEMPTS):
             room = await self._door.live.get(room_id)
             async with room.lock:
                 if room.is_stale:
                     continue
-                taking = Taking(self._door, room, dict(states_before or {}))
+                taking = Taking(self._door, room, dict(states_before or {}), is_relayed)
                 try:
                     verdicts, done = await taking.take(pdus)
                 except RoomMoved:
@@ -146,7 +150,13 @@ def known_of(room: LiveRoom, event: StoredEvent) -> Known:
 class Taking:
     """One batch of events on its way into one locked room."""
 
-    def __init__(self, door: Door, room: LiveRoom, states_before: dict[EventId, StateMap]) -> None:
+    def __init__(
+        self,
+        door: Door,
+        room: LiveRoom,
+        states_before: dict[EventId, StateMap],
+        is_relayed: bool,
+    ) -> None:
         self._db = door.db
         self._names = door.names
         self._nids = door.nids
@@ -154,6 +164,7 @@ class Taking:
         self._append = door.append
         self._room = room
         self._states_before = states_before
+        self._is_relayed = is_relayed
         self._known: dict[EventId, Known] = {}
         self._writes: list[Write] = []
 
@@ -228,6 +239,8 @@ class Taking:
             event_nid=known.event_nid if known else None,
         )
         (event_nid,) = self._room.extremities
+        if self._is_relayed:
+            self._writes.append(RelayEvent(event_nid))
         snapshot = self._room.snapshot
         self._known[pdu.event_id] = Known(
             event_nid, Standing.ACCEPTED, snapshot.snapshot_nid if snapshot else None, pdu
@@ -255,6 +268,8 @@ class Taking:
             more, add = await self._move_room(pdu, add, around, snapshots)
             writes += more
         writes.append(add)
+        if self._is_relayed and standing is Standing.ACCEPTED:
+            writes.append(RelayEvent(add.event.event_nid))
         await asyncio.shield(self._append.submit(self._room, writes))
         self._known[pdu.event_id] = Known(
             add.event.event_nid, standing, add.event.snapshot_nid, pdu

@@ -201,7 +201,7 @@ class Resident:
         membership: str,
     ) -> Pdu:
         pdu = await self._verified(room, origin, event_id, fields, membership)
-        verdicts = await self._arrivals.enter(room.room_id, [pdu])
+        verdicts = await self._arrivals.enter(room.room_id, [pdu], is_relayed=True)
         verdict = verdicts.get(pdu.event_id)
         if verdict is not None and verdict.standing is not Standing.ACCEPTED:
             raise Forbidden(verdict.reason or "The event is not allowed")
