@@ -12,7 +12,6 @@ Source: server-server API, "Transactions".
 """
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -20,32 +19,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.outbound.backoff import Backoff, is_sick
-from federation.outbound.destination_queue import DestinationQueue, OutgoingTransaction, trim
+from federation.outbound.destination_queue import DestinationQueue, OutgoingTransaction
 from federation.outbound.errors import FederationError, NotFederating
+from federation.outbound.ledger import Ledger
+from federation.outbound.packing import Packer
 from federation.outbound.ports import Clock
-from federation.outbound.queue_ports import (
-    Backlog,
-    MissedPdus,
-    OutgoingPdu,
-    Progress,
-    QueuedEdu,
-    Requests,
-)
+from federation.outbound.queue_ports import Backlog, OutgoingPdu, Requests
 from federation.protocol.edu import PresenceUpdate, Receipt, Typist
 from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import ServerName
 from federation.protocol.retry_schedule import DESTINATION_RETRIES, RetrySchedule
-from federation.protocol.transaction import MAX_EDUS, MAX_PDUS, encode_transaction
 
 log = logging.getLogger("hearth.sender")
 
-MAX_QUEUED_EDUS = 80
-"""Of the EDUs of a transaction; the others tell of typing, receipts and presence."""
-MAX_BYTES = 512 * 1024
-"""A transaction that is larger has one item only."""
 MAX_ANSWER_BYTES = 1_048_576
-ROOMS_AT_ONCE = 50
-"""Marked rooms that are looked into for one transaction."""
 KEPT_FAILURES = 5
 KEPT_BYTES = 65_536
 """A failed transaction is held and repeated as it was, unless it is large or has failed often."""
@@ -61,8 +48,6 @@ IDLE_KEEP_MS = 10_000
 """How often the mere progress of the stream is kept."""
 UNSENDABLE = (400, 413, 422)
 """Answers that may mean the contents of a transaction rather than its sender."""
-
-NO_PDUS = MissedPdus((), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +93,13 @@ class Sender:
         self._settings = settings or SenderSettings()
         self._healthy_slots = asyncio.Semaphore(self._settings.in_flight)
         self._probe_slots = asyncio.Semaphore(self._settings.probes)
-        self._session = f"{clock():x}{int(random() * 0x10000):04x}"
-        self._numbers = itertools.count()
+        session = f"{clock():x}{int(random() * 0x10000):04x}"
+        self._packer = Packer(backlog, origin, clock, session)
         self._queues: dict[ServerName, DestinationQueue] = {}
         self._last_success_ts = 0
         """When any destination has last taken a transaction."""
         self._group: asyncio.TaskGroup | None = None
-        self._progress = Progress()
-        self._being_kept = Progress()
-        self._distributed = 0
-        self._kept_position = 0
+        self._ledger = Ledger(0)
         self._kept_ts = 0
         self.replaced = asyncio.Event()
         """Set when another process has taken over the sending."""
@@ -126,8 +108,7 @@ class Sender:
     @asynccontextmanager
     async def running(self, position: int) -> AsyncIterator[None]:
         """Send for as long as the block runs; the stream is handed over after `position`."""
-        self._distributed = self._kept_position = position
-        self._progress, self._being_kept = Progress(), Progress()
+        self._ledger = Ledger(position)
         self._last_success_ts = self._clock()
         self.replaced.clear()
         try:
@@ -151,9 +132,9 @@ class Sender:
         for pdu, destinations in pdus:
             for destination in destinations:
                 queue = self._queue(destination)
-                queue.add(pdu, self._progress)
+                queue.add(pdu, self._ledger.progress)
                 self._start(queue)
-        self._distributed = max(self._distributed, position)
+        self._ledger.distributed = max(self._ledger.distributed, position)
 
     def edus_queued(self, destinations: Iterable[ServerName]) -> None:
         """EDUs for these destinations were stored."""
@@ -191,10 +172,7 @@ class Sender:
         queue = self._queues.get(destination)
         if queue is None:
             queue = self._queues[destination] = DestinationQueue(destination, has_backlog=False)
-            # EDUs that were delivered may not be deleted yet.
-            queue.edus_after = max(
-                self._progress.edus.get(destination, 0), self._being_kept.edus.get(destination, 0)
-            )
+            queue.edus_after = self._ledger.delivered_edus(destination)
         return queue
 
     def _hearing(self, destinations: Iterable[ServerName]) -> Iterable[DestinationQueue]:
@@ -241,7 +219,7 @@ class Sender:
         try:
             pause_s = await self._wait_of(queue)
             while pause_s is None:
-                transaction = await self._next(queue)
+                transaction = await self._packer.next(queue, self._ledger)
                 if transaction is None:
                     break
                 pause_s = await self._send(queue, transaction)
@@ -256,7 +234,7 @@ class Sender:
             queue.task = None
         if pause_s is not None:
             self._start_after(queue, pause_s)
-        elif queue.has_work(self._distributed):
+        elif queue.has_work(self._ledger.distributed):
             self._start_after(queue, 0)
         else:
             self._queues.pop(queue.destination, None)
@@ -264,7 +242,7 @@ class Sender:
     def _interrupted(self, queue: DestinationQueue) -> float:
         """Something on our own side went wrong; how long to wait."""
         queue.failures += 1
-        queue.retreat(self._progress)
+        queue.retreat(self._ledger.progress)
         transaction = queue.in_flight or queue.kept
         if transaction is not None:
             self._dissolve(queue, transaction)
@@ -280,82 +258,8 @@ class Sender:
         if now_ts >= state.retry_at_ts:
             return None
         queue.failures, queue.failing_since = state.failures, state.last_success_ts
-        queue.retreat(self._progress)
+        queue.retreat(self._ledger.progress)
         return (state.retry_at_ts - now_ts) / 1000
-
-    async def _next(self, queue: DestinationQueue) -> OutgoingTransaction | None:
-        """The next transaction; None if there is nothing to send."""
-        if queue.kept is not None:
-            return queue.kept
-        if queue.is_unread:
-            kept = await self._backlog.missed_rooms(queue.destination)
-            queue.load(kept, self._progress)
-        while True:
-            missed = await self._missed_pdus(queue)
-            # What was queued for one that is sent to singly goes after its events.
-            edus = () if queue.singly and missed.pdus else await self._queued_edus(queue)
-            transaction = self._build(queue, missed, edus)
-            if transaction is not None:
-                return transaction
-            if not missed.covered:
-                return None
-            queue.settle((), missed.covered, self._distributed, self._progress)
-
-    async def _missed_pdus(self, queue: DestinationQueue) -> MissedPdus:
-        limit = 1 if queue.singly else MAX_PDUS
-        free = limit - min(len(queue.live), limit)
-        rooms = queue.oldest_missed(ROOMS_AT_ONCE, self._distributed)
-        if not rooms or not free:
-            return NO_PDUS
-        missed = await self._backlog.missed_pdus(queue.destination, rooms, self._distributed, free)
-        return trim(missed, MAX_BYTES)
-
-    async def _queued_edus(self, queue: DestinationQueue) -> list[QueuedEdu]:
-        if not queue.has_edus:
-            return []
-        limit = 1 if queue.singly else MAX_QUEUED_EDUS
-        # More may be queued while these are read, so this is said before.
-        queue.has_edus = False
-        try:
-            found = await self._backlog.queued_edus(queue.destination, queue.edus_after, limit)
-        except BaseException:
-            queue.has_edus = True
-            raise
-        queue.has_edus = queue.has_edus or len(found) == limit
-        return _first_bytes(found, MAX_BYTES, queue)
-
-    def _build(
-        self, queue: DestinationQueue, missed: MissedPdus, edus: Iterable[QueuedEdu]
-    ) -> OutgoingTransaction | None:
-        """A transaction of what was read, what waits in memory, and what is told by the way."""
-        size = sum(len(pdu.encoded) for pdu in missed.pdus)
-        room_left = (1 if queue.singly else MAX_PDUS) - len(missed.pdus)
-        live = queue.take_live(room_left, MAX_BYTES - size)
-        pdus = [*missed.pdus, *live]
-        queued = [] if queue.singly and pdus else list(edus)
-        if queue.singly:
-            queue.best_effort.clear()
-            queue.has_edus = queue.has_edus or bool(pdus)
-        told = queue.best_effort.take(MAX_EDUS - len(queued))
-        now_ts = self._clock()
-        told_edus = [edu.encode() for edu in told.edus(now_ts)]
-        if not pdus and not queued and not told_edus:
-            return None
-        return OutgoingTransaction(
-            txn_id=f"{self._session}{next(self._numbers)}",
-            body=encode_transaction(
-                self._origin,
-                now_ts,
-                [pdu.encoded for pdu in pdus],
-                [*(edu.encoded for edu in queued), *told_edus],
-            ),
-            pdus=pdus,
-            covered=missed.covered,
-            edus_upto=queued[-1].position if queued else None,
-            told=told,
-            items=len(pdus) + len(queued),
-            began_ts=now_ts,
-        )
 
     async def _send(
         self, queue: DestinationQueue, transaction: OutgoingTransaction
@@ -392,10 +296,10 @@ class Sender:
         queue.refusals = 0
         if queue.singly:
             queue.singly -= 1
-        progress = self._progress
-        queue.settle(transaction.pdus, transaction.covered, self._distributed, progress)
+        ledger = self._ledger
+        queue.settle(transaction.pdus, transaction.covered, ledger.distributed, ledger.progress)
         if transaction.edus_upto is not None:
-            queue.edus_after = progress.edus[queue.destination] = transaction.edus_upto
+            queue.edus_after = ledger.progress.edus[queue.destination] = transaction.edus_upto
 
     async def _failed(
         self, queue: DestinationQueue, transaction: OutgoingTransaction, error: FederationError
@@ -403,12 +307,12 @@ class Sender:
         """Give up for now; how long to wait."""
         if isinstance(error, NotFederating):
             log.info("Nothing is sent any more: %s", error)
-            queue.abandon(self._progress)
+            queue.abandon(self._ledger.progress)
             return None
         queue.failures += 1
         queue.failing_since = queue.failing_since or self._clock()
         log.info("Sending has failed for the %d. time: %s", queue.failures, error)
-        queue.retreat(self._progress)
+        queue.retreat(self._ledger.progress)
         if error.answer_status in UNSENDABLE:
             queue.refusals += 1
             if transaction.items <= 1 and queue.refusals >= SKIPPED_AFTER:
@@ -473,28 +377,19 @@ class Sender:
         for queue in self._queues.values():
             flying = queue.in_flight
             if flying is not None and now_ts - flying.began_ts > STALLED_AFTER_MS:
-                queue.retreat(self._progress)
+                queue.retreat(self._ledger.progress)
         position = self._settled_position()
-        is_due = position > self._kept_position and now_ts - self._kept_ts >= IDLE_KEEP_MS
-        if is_due or not self._progress.is_empty:
+        is_due = position > self._ledger.kept_position and now_ts - self._kept_ts >= IDLE_KEEP_MS
+        if is_due or not self._ledger.progress.is_empty:
             await self._keep(position)
 
     async def _keep(self, position: int) -> None:
-        progress, self._progress = self._progress, Progress()
-        progress.position = position
-        self._being_kept = progress
         self._kept_ts = self._clock()
         try:
-            is_ours = await self._backlog.keep(progress)
+            is_ours = await self._ledger.keep(self._backlog, position)
         except MatrixError as error:
             log.warning("What was sent could not be kept: %s", error)
-            self._progress.add_earlier(progress)
             return
-        except asyncio.CancelledError:
-            self._progress.add_earlier(progress)
-            raise
-        self._being_kept = Progress()
-        self._kept_position = position
         if not is_ours:
             log.warning("Another process has taken over the sending")
             self.replaced.set()
@@ -502,14 +397,16 @@ class Sender:
     async def _keep_all(self) -> None:
         """Keep for the next start all that is not sent."""
         for queue in self._queues.values():
-            queue.retreat(self._progress)
+            queue.retreat(self._ledger.progress)
         if not self.replaced.is_set():
             await self._keep(self._settled_position())
         self._queues.clear()
 
     def _settled_position(self) -> int:
         held = [queue.oldest_held() for queue in self._queues.values()]
-        return min([self._distributed, *(oldest - 1 for oldest in held if oldest is not None)])
+        return min(
+            [self._ledger.distributed, *(oldest - 1 for oldest in held if oldest is not None)]
+        )
 
     def _stop(self) -> None:
         self._group = None
@@ -517,23 +414,8 @@ class Sender:
             if queue.timer is not None:
                 queue.timer.cancel()
             if queue.task is not None:
-                queue.retreat(self._progress)
+                queue.retreat(self._ledger.progress)
                 queue.task.cancel()
-
-
-def _first_bytes(
-    edus: Iterable[QueuedEdu], max_bytes: int, queue: DestinationQueue
-) -> list[QueuedEdu]:
-    """The first of the EDUs that `max_bytes` hold, at least one; the rest are still queued."""
-    taken: list[QueuedEdu] = []
-    size = 0
-    for edu in edus:
-        size += len(edu.encoded)
-        if taken and size > max_bytes:
-            queue.has_edus = True
-            break
-        taken.append(edu)
-    return taken
 
 
 def log_refusals(destination: ServerName, answer: Any) -> None:
