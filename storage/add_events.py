@@ -23,7 +23,7 @@ from storage.changes import (
     TransactionEcho,
 )
 from storage.committer import Write
-from storage.database import Database
+from storage.database import Database, array_literal
 from storage.room_state import REMOVED
 
 
@@ -268,16 +268,11 @@ def _event_row(add: AddEvent, position: int) -> tuple[Any, ...]:
         add.type_nid,
         event.place_nid,
         event.standing,
-        _array(add.prev_nids),
-        _array(add.auth_nids),
+        array_literal(add.prev_nids),
+        array_literal(add.auth_nids),
         event.event_id,
         event.json,
     )
-
-
-def _array(numbers: Sequence[int]) -> str:
-    """A PostgreSQL array literal: arrays of unequal arrays have no other way into one statement."""
-    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def _transaction_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[tuple[Any, ...]]:
@@ -310,7 +305,7 @@ def _head_rows(adds: Sequence[AddEvent]) -> list[tuple[Any, ...]]:
             head.expected_revision + 1,
             head.snapshot_nid,
             head.max_depth,
-            _array(head.forward_extremities),
+            array_literal(head.forward_extremities),
         )
         for room_nid, head in last.items()
     ]

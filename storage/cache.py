@@ -48,8 +48,3 @@ class Cache(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def used_bytes(self) -> int:
-        """What the kept values cost together."""
-        return self._bytes

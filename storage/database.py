@@ -5,7 +5,7 @@ of a transaction whose holder decides what is atomic.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -145,6 +145,14 @@ SESSION = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+
+
+def array_literal(numbers: Iterable[int]) -> str:
+    """The numbers as a PostgreSQL array literal.
+
+    Arrays of unequal length have no other way into one statement's `unnest`.
+    """
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:

@@ -40,10 +40,6 @@ class Interned:
             f"ON CONFLICT DO NOTHING RETURNING {column}, {nid}"
         )
 
-    def cached_nid(self, text: str) -> int | None:
-        """The number if it is in the cache."""
-        return self._nid_of.get(text)
-
     async def find_nids(self, texts: Iterable[str]) -> dict[str, int]:
         """The numbers of those strings that have one."""
         found: dict[str, int] = {}

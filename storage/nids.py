@@ -26,10 +26,6 @@ class NidSequence:
             self._left = sorted([*self._left, *block], reverse=True)
         return [self._left.pop() for _ in range(count)]
 
-    def take_now(self) -> int | None:
-        """The next number if one is at hand; then no other task can have run in between."""
-        return self._left.pop() if self._left else None
-
 
 class Nids:
     """The sequences that writers of events draw on."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from storage.committer import Write
-from storage.database import Database
+from storage.database import Database, array_literal
 
 REMOVED = 0
 """In a layer: the place is empty, whatever the layers below say."""
@@ -61,10 +61,13 @@ class NewSnapshot(Write):
             INSERT_SNAPSHOTS,
             [write.snapshot.snapshot_nid for write in new],
             [write.room_nid for write in new],
-            [_array(layer.snapshot_nid for layer in write.snapshot.layers) for write in new],
-            [_array(layer.size for layer in write.snapshot.layers) for write in new],
-            [_array(sorted(write.entries)) for write in new],
-            [_array(write.entries[place] for place in sorted(write.entries)) for write in new],
+            [array_literal(layer.snapshot_nid for layer in write.snapshot.layers) for write in new],
+            [array_literal(layer.size for layer in write.snapshot.layers) for write in new],
+            [array_literal(sorted(write.entries)) for write in new],
+            [
+                array_literal(write.entries[place] for place in sorted(write.entries))
+                for write in new
+            ],
         )
 
 
@@ -74,11 +77,6 @@ INSERT_SNAPSHOTS = """
       FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[])
         AS new (nid, room, layers, sizes, places, events)
 """
-
-
-def _array(numbers: Iterable[int]) -> str:
-    """A PostgreSQL array literal: arrays of unequal arrays have no other way into one statement."""
-    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def layers_to_merge(base: Snapshot | None, new_size: int) -> int:
