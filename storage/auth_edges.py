@@ -13,7 +13,11 @@ SELECT_EDGES = """
            SELECT e.event_nid, e.auth_nids
              FROM chain AS c
             CROSS JOIN LATERAL unnest(c.auth_nids) AS cited (event_nid)
-             JOIN events AS e ON e.event_nid = cited.event_nid)
+            CROSS JOIN LATERAL (
+                  SELECT event_nid, auth_nids
+                    FROM events
+                   WHERE events.event_nid = cited.event_nid
+                  OFFSET 0) AS e)
     SELECT event_nid, auth_nids FROM chain
 """
 

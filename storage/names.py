@@ -104,11 +104,17 @@ class Interned:
         return pairs
 
 
+# The inner query has to be one look-up by both columns: after thousands of members have come at
+# once, the planner, whose statistics are older, would read all of the type for each of them.
 SELECT_PLACES = """
     SELECT t.type, p.state_key, p.place_nid
       FROM unnest($1::text[], $2::text[]) AS wanted (type, state_key)
       JOIN event_types AS t ON t.type = wanted.type
-      JOIN state_places AS p ON p.type_nid = t.type_nid AND p.state_key = wanted.state_key
+     CROSS JOIN LATERAL (
+           SELECT state_key, place_nid
+             FROM state_places
+            WHERE type_nid = t.type_nid AND state_key = wanted.state_key
+           OFFSET 0) AS p
 """
 
 INSERT_PLACES = """

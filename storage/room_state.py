@@ -137,11 +137,17 @@ async def get_layers(db: Database, snapshot_nids: Sequence[int]) -> list[dict[in
     return [found[nid] for nid in snapshot_nids]
 
 
+# Each layer is looked up by its key: left to itself, the planner would read the whole table as long
+# as its statistics say that it is small.
 SELECT_STATE = """
     SELECT layer.places, layer.event_nids
       FROM state_snapshots AS top
       CROSS JOIN unnest(top.layers) WITH ORDINALITY AS stack (nid, height)
-      JOIN state_snapshots AS layer ON layer.snapshot_nid = stack.nid
+      CROSS JOIN LATERAL (
+            SELECT places, event_nids
+              FROM state_snapshots
+             WHERE snapshot_nid = stack.nid
+            OFFSET 0) AS layer
      WHERE top.snapshot_nid = $1
      ORDER BY stack.height DESC
 """
@@ -159,7 +165,11 @@ SELECT_STATES = """
     SELECT top.snapshot_nid, layer.places, layer.event_nids
       FROM state_snapshots AS top
       CROSS JOIN unnest(top.layers) WITH ORDINALITY AS stack (nid, height)
-      JOIN state_snapshots AS layer ON layer.snapshot_nid = stack.nid
+      CROSS JOIN LATERAL (
+            SELECT places, event_nids
+              FROM state_snapshots
+             WHERE snapshot_nid = stack.nid
+            OFFSET 0) AS layer
      WHERE top.snapshot_nid = ANY($1::bigint[])
      ORDER BY stack.height DESC
 """

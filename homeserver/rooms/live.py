@@ -121,7 +121,11 @@ SELECT_ENTRIES = """
     SELECT wanted.type, wanted.state_key, s.event_nid, e.event_id, e.json
       FROM unnest($2::text[], $3::text[]) AS wanted (type, state_key)
       JOIN event_types AS t ON t.type = wanted.type
-      JOIN state_places AS p ON p.type_nid = t.type_nid AND p.state_key = wanted.state_key
+     CROSS JOIN LATERAL (
+           SELECT place_nid
+             FROM state_places
+            WHERE type_nid = t.type_nid AND state_key = wanted.state_key
+           OFFSET 0) AS p
       JOIN current_state AS s ON s.room_nid = $1 AND s.place_nid = p.place_nid
       JOIN events AS e ON e.event_nid = s.event_nid
 """
