@@ -14,6 +14,7 @@ from federation.protocol.signatures import SigningKey
 from homeserver.answering import build_answering
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.encryption.encryption import Encryption, build_encryption
 from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
 from homeserver.other_servers.links import Links
@@ -38,6 +39,7 @@ from homeserver.rooms.typing import Typing
 from homeserver.services import Services
 from homeserver.shared_rooms import SharedRooms, build_shared_rooms
 from homeserver.sync.catch_up import CatchUp
+from homeserver.sync.device_news import DeviceNews
 from homeserver.sync.followers import Followers
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.live import LiveSync
@@ -142,6 +144,13 @@ def build_services(core: Core) -> Services:
     typing = Typing(core.clock())
     personal = _build_personal(core, part, rooms)
     receipts = Receipts(core.db, core.names, core.committer, core.clock)
+    encryption = build_encryption(
+        db=core.db,
+        committer=core.committer,
+        clock=core.clock,
+        settings=core.settings,
+        cache_bytes=part,
+    )
     traffic = build_traffic(
         db=core.db,
         names=core.names,
@@ -149,7 +158,14 @@ def build_services(core: Core) -> Services:
         stream=core.stream,
         clock=core.clock,
         links=core.links,
-        parts=TrafficParts(shared.intake, core.access, typing, receipts, personal.presence),
+        parts=TrafficParts(
+            shared.intake,
+            core.access,
+            typing,
+            receipts,
+            personal.presence,
+            encryption.to_device,
+        ),
         cache_bytes=part,
     )
     ports = ReadingPorts(older=shared.backfill) if core.settings.federation.enabled else NO_PORTS
@@ -170,6 +186,7 @@ def build_services(core: Core) -> Services:
         personal=personal,
         receipts=receipts,
         typing=typing,
+        encryption=encryption,
         push_rules=rules,
         clients=clients,
         reading=reading,
@@ -180,7 +197,9 @@ def build_services(core: Core) -> Services:
         transactions=traffic.transactions,
         sending=traffic.sending,
         version=hearth_version(),
-        sync=_build_sync(core, part, clients, rules, contexts, typing, ignored, invites),
+        sync=_build_sync(
+            core, part, clients, rules, contexts, typing, ignored, invites, encryption
+        ),
         answering=build_answering(
             db=core.db,
             names=core.names,
@@ -214,6 +233,7 @@ def _build_sync(
     typing: Typing,
     ignored: IgnoredUsers,
     invites: InvitePermissions,
+    encryption: Encryption,
 ) -> Sync:
     counts = UnreadCounts(core.db, core.stream, rules, contexts, part)
     followers = Followers(core.db, core.stream)
@@ -225,7 +245,14 @@ def _build_sync(
         lambda room_nid, _user, _typing: followers.typing_changed(room_nid, typing.serial)
     )
     shared = (core.db, core.names, core.stream, clients, counts, lazy, typing, rules, ignored)
-    return Sync(core.stream, followers, LiveSync(*shared), CatchUp(*shared, invites), core.clock)
+    return Sync(
+        core.stream,
+        followers,
+        LiveSync(*shared),
+        CatchUp(*shared, invites),
+        DeviceNews(encryption.inbox),
+        core.clock,
+    )
 
 
 def _build_shared_rooms(core: Core, invites: InvitePermissions) -> SharedRooms:

@@ -9,6 +9,7 @@ from federation.inbound.reading_ports import Answering
 from federation.inbound.transactions import Transactions
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.encryption.encryption import Encryption
 from homeserver.jobs.runner import Runner
 from homeserver.other_servers.sending import Sending
 from homeserver.push.notifications import Notifications
@@ -45,6 +46,7 @@ class Services:
     personal: Personal
     receipts: Receipts
     typing: Typing
+    encryption: Encryption
     push_rules: PushRules
     clients: ClientEvents
     reading: RoomReading

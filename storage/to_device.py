@@ -89,7 +89,10 @@ async def changed_to_device(db: Database, since: int, upto: int) -> list[ToDevic
     return [ToDeviceAdded(*row) for row in await db.fetch(SELECT_CHANGED, since, upto)]
 
 
-SELECT_AFTER = """
+TAKE = """
+      WITH delivered AS (
+           DELETE FROM to_device_messages
+            WHERE device_nid = $1 AND stream_position <= $2)
     SELECT stream_position, message
       FROM to_device_messages
      WHERE device_nid = $1 AND stream_position > $2 AND stream_position <= $3
@@ -98,20 +101,12 @@ SELECT_AFTER = """
 """
 
 
-async def to_device_after(
-    db: Database, device_nid: int, since: int, upto: int, limit: int
+async def take_to_device(
+    db: Database, device_nid: int, delivered: int, upto: int, limit: int
 ) -> list[tuple[int, bytes]]:
-    """The device's next messages after `since`, up to `upto`, each with its position, in order."""
-    rows = await db.fetch(SELECT_AFTER, device_nid, since, upto, limit)
+    """Delete what was delivered; the next messages, up to `upto`, with their positions in order."""
+    rows = await db.fetch(TAKE, device_nid, delivered, upto, limit)
     return [(row[0], row[1]) for row in rows]
-
-
-DELETE_UPTO = "DELETE FROM to_device_messages WHERE device_nid = $1 AND stream_position <= $2"
-
-
-async def delete_to_device(db: Database, device_nid: int, upto: int) -> None:
-    """The device has its messages up to a position."""
-    await db.execute(DELETE_UPTO, device_nid, upto)
 
 
 SELECT_DEVICES = """

@@ -41,6 +41,10 @@ MAX_ENTRIES = 1_000
 MAX_STATUS_LENGTH = 2_000
 MAX_PREV_IDS = 100
 
+DeviceMessages = Mapping[UserId, Mapping[str, Mapping[str, Any]]]
+"""Contents of messages by user, and by device ID or `*` for all devices of the user."""
+ALL_DEVICES = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Edu:
@@ -87,12 +91,12 @@ class PresenceUpdate:
 
 @dataclass(frozen=True, slots=True)
 class DirectToDevice:
-    """Messages to devices: user -> device ID or `*` -> content."""
+    """Messages of one type to devices."""
 
     sender: UserId
     type: str
     message_id: str
-    messages: Mapping[UserId, Mapping[str, Mapping[str, Any]]]
+    messages: DeviceMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,25 @@ def parse_direct_to_device(content: Mapping[str, Any]) -> DirectToDevice:
     if not isinstance(messages, Mapping):
         raise BadJson("`messages` is absent or not an object")
     sender = check_user_id(_text(content, "sender"))
-    return DirectToDevice(sender, message_type, message_id, _messages(messages))
+    return DirectToDevice(sender, message_type, message_id, parse_device_messages(messages))
+
+
+def parse_device_messages(
+    messages: Mapping[str, Any],
+) -> dict[UserId, dict[str, Mapping[str, Any]]]:
+    """Messages by user and device ID or `*`; raises `BadJson`, `InvalidParam`."""
+    found: dict[UserId, dict[str, Mapping[str, Any]]] = {}
+    count = 0
+    for user_id, by_device in messages.items():
+        if not isinstance(by_device, Mapping):
+            raise BadJson("`messages` holds something that is not an object")
+        count += len(by_device)
+        if count > MAX_ENTRIES:
+            raise BadJson(f"There are messages for more than {MAX_ENTRIES} devices")
+        if not all(isinstance(content, Mapping) for content in by_device.values()):
+            raise BadJson("The content of a message is not an object")
+        found[check_user_id(user_id)] = dict(by_device)
+    return found
 
 
 def build_direct_to_device(message: DirectToDevice) -> Edu:
@@ -327,23 +349,6 @@ def _find_presence(update: object) -> PresenceUpdate | None:
         )
     except (BadJson, InvalidParam):
         return None
-
-
-def _messages(
-    messages: Mapping[str, Any],
-) -> dict[UserId, dict[str, Mapping[str, Any]]]:
-    found: dict[UserId, dict[str, Mapping[str, Any]]] = {}
-    count = 0
-    for user_id, by_device in messages.items():
-        if not isinstance(by_device, Mapping):
-            raise BadJson("`messages` holds something that is not an object")
-        count += len(by_device)
-        if count > MAX_ENTRIES:
-            raise BadJson(f"There are messages for more than {MAX_ENTRIES} devices")
-        if not all(isinstance(content, Mapping) for content in by_device.values()):
-            raise BadJson("The content of a message is not an object")
-        found[check_user_id(user_id)] = dict(by_device)
-    return found
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:

@@ -12,8 +12,8 @@ from federation.protocol.edu import (
     SigningKeyUpdate,
     Typist,
 )
-from federation.protocol.identifiers import ServerName, UserId, server_of
-from homeserver.clock import Clock
+from federation.protocol.identifiers import ServerName
+from homeserver.encryption.to_device import ToDevice
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.typing import REMOTE_TIMEOUT_MS, Typing
 from homeserver.users.presence import Presence
@@ -22,9 +22,6 @@ from storage.database import Database
 from storage.memberships import is_joined, users_sharing_rooms
 from storage.names import Names
 from storage.remote_devices import UpdateRemoteDevice, UpdateRemoteSigningKeys
-from storage.to_device import AddToDevice, DeviceMessage, ReceivedId, addressees
-
-ALL_DEVICES = "*"
 
 
 class ReceivedEdus:
@@ -35,20 +32,18 @@ class ReceivedEdus:
         db: Database,
         names: Names,
         committer: Committer,
-        clock: Clock,
-        server_name: ServerName,
         typing: Typing,
         receipts: Receipts,
         presence: Presence,
+        to_device: ToDevice,
     ) -> None:
         self._db = db
         self._names = names
         self._committer = committer
-        self._clock = clock
-        self._server_name = server_name
         self._typing = typing
         self._receipts = receipts
         self._presence = presence
+        self._to_device = to_device
 
     async def typing(self, typist: Typist) -> None:
         """A user begins or ceases to type; nothing happens unless they are in the room."""
@@ -71,17 +66,7 @@ class ReceivedEdus:
 
     async def direct_to_device(self, origin: ServerName, message: DirectToDevice) -> None:
         """Messages to devices, kept until they are fetched; the same `message_id` counts once."""
-        ours = [user for user in message.messages if server_of(user) == self._server_name]
-        found: list[DeviceMessage] = []
-        for device in await addressees(self._db, ours):
-            by_device = message.messages[UserId(device.user_id)]
-            content = by_device.get(device.device_id, by_device.get(ALL_DEVICES))
-            if content is not None:
-                encoded = encode_message(message, content)
-                found.append(DeviceMessage(device.user_nid, device.device_nid, encoded))
-        if found:
-            received = ReceivedId(origin, message.message_id, self._clock())
-            await self._committer.commit(AddToDevice(found, received))
+        await self._to_device.take(origin, message)
 
     async def device_list_update(self, update: DeviceListUpdate) -> None:
         """A device of a user has changed; noted for users who share a room with one of ours."""
@@ -114,13 +99,6 @@ class ReceivedEdus:
         if user_nid is None or not await users_sharing_rooms(self._db, (user_nid,)):
             return None
         return user_nid
-
-
-def encode_message(message: DirectToDevice, content: Mapping[str, Any]) -> bytes:
-    """A message as its device gets it. Raises `BadJson`."""
-    return canonical_json.encode_lax(
-        {"content": content, "sender": message.sender, "type": message.type}
-    )
 
 
 def encode_optional(value: Mapping[str, Any] | None) -> bytes | None:

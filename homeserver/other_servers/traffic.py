@@ -10,6 +10,7 @@ from federation.outbound.sender import Sender
 from federation.protocol.identifiers import ServerName
 from federation.protocol.room_versions import RoomVersion, get_room_version
 from homeserver.clock import Clock
+from homeserver.encryption.to_device import ToDevice
 from homeserver.other_servers.backlog import KeptBacklog
 from homeserver.other_servers.distribution import Distribution
 from homeserver.other_servers.links import Links
@@ -35,6 +36,7 @@ class TrafficParts:
     typing: Typing
     receipts: Receipts
     presence: Presence
+    to_device: ToDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def build_traffic(
     stream.listen(distribution.heard)
     parts.typing.listen(distribution.typing_changed)
     received = ReceivedEdus(
-        db, names, committer, clock, name, parts.typing, parts.receipts, parts.presence
+        db, names, committer, parts.typing, parts.receipts, parts.presence, parts.to_device
     )
     transactions = Transactions(
         parts.pdus,

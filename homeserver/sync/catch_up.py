@@ -71,7 +71,7 @@ class CatchUp:
         ignored = await self._ignored.ignored_by(follower.user_nid)
         reading = Reading(follower, request, since, token, sections, rooms, ignored, {})
         await self._read_timelines(reading)
-        body = SyncBody(str(token))
+        body = SyncBody(token)
         receipts = await self._receipts(reading)
         account_data = await self._read_account_data(reading)
         shown = self._interesting(reading, receipts, account_data)

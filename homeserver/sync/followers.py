@@ -54,6 +54,7 @@ class Follower:
         "changed",
         "membership_changed",
         "rooms",
+        "to_device_added",
         "typing_changed",
         "user_id",
         "user_nid",
@@ -68,6 +69,8 @@ class Follower:
         self.membership_changed = 0
         """The position of the latest of the user's own membership events."""
         self.typing_changed = 0
+        self.to_device_added = position
+        """A position that is not before the latest message for a device of the user."""
         self.waiters: set[asyncio.Future[None]] = set()
 
     @property
@@ -136,6 +139,8 @@ class Followers:
             for follower in self._concerned(change):
                 follower.changed = change.position
                 concerned.add(follower)
+                if isinstance(change, ToDeviceAdded):
+                    follower.to_device_added = change.position
             if isinstance(change, InviteChanged):
                 self._drop(change.user_nid)
         for follower in concerned:

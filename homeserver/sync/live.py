@@ -115,7 +115,7 @@ class LiveSync:
             for added in item.events
             if added.member_nid is not None and added.membership is Membership.JOIN
         } - {follower.user_nid}
-        body = SyncBody(str(upto))
+        body = SyncBody(upto)
         await self._add_rooms(body, follower, request, news, upto.position)
         await self._add_account_data(body, follower, request.viewer, wanted, account_data)
         await self._add_typing(body, wanted, typing)

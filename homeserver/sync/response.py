@@ -8,6 +8,7 @@ import orjson
 
 from homeserver.push.counts import RoomCounts
 from homeserver.sync.summaries import Summary
+from homeserver.sync.token import SyncToken
 from storage.changes import AccountDataSet, PresenceSet, ReceiptMoved
 
 
@@ -41,13 +42,14 @@ class RoomSection:
 class SyncBody:
     """All parts of a response."""
 
-    next_batch: str
+    next_batch: SyncToken
     joined: dict[str, RoomSection] = field(default_factory=dict)
     left: dict[str, RoomSection] = field(default_factory=dict)
     invited: dict[str, Sequence[Any]] = field(default_factory=dict)
     knocked: dict[str, Sequence[Any]] = field(default_factory=dict)
     account_data: Sequence[AccountDataSet] = ()
     presence: Sequence[PresenceSet] = ()
+    to_device: Sequence[bytes] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -59,6 +61,7 @@ class SyncBody:
             or self.knocked
             or self.account_data
             or self.presence
+            or self.to_device
         )
 
 
@@ -85,7 +88,7 @@ def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: 
             room_id: {"knock_state": {"events": events}} for room_id, events in body.knocked.items()
         }
     result: dict[str, Any] = {
-        "next_batch": body.next_batch,
+        "next_batch": str(body.next_batch),
         "device_one_time_keys_count": {"signed_curve25519": 0},
         "device_unused_fallback_key_types": [],
     }
@@ -95,6 +98,8 @@ def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: 
         result["account_data"] = {"events": account_data_events(body.account_data)}
     if body.presence:
         result["presence"] = {"events": [presence_event(p, now_ms) for p in body.presence]}
+    if body.to_device:
+        result["to_device"] = {"events": [orjson.Fragment(one) for one in body.to_device]}
     return orjson.dumps(result)
 
 

@@ -2,7 +2,7 @@
 
 A client that keeps up is answered from memory (`live.py`): the window of the stream has all that
 happened since its token. Everybody else is answered from one consistent reading of the database
-(`catch_up.py`). Both give the same parts to `response.py`.
+(`catch_up.py`). Both give the same parts to `response.py`, and `device_news.py` adds to them.
 Source: client-server API, "Syncing".
 """
 
@@ -10,6 +10,7 @@ import asyncio
 
 from homeserver.clock import Clock
 from homeserver.sync.catch_up import CatchUp
+from homeserver.sync.device_news import DeviceNews
 from homeserver.sync.followers import Follower, Followers
 from homeserver.sync.live import LiveSync
 from homeserver.sync.request import SyncRequest
@@ -29,25 +30,29 @@ class Sync:
         followers: Followers,
         live: LiveSync,
         catch_up: CatchUp,
+        device_news: DeviceNews,
         clock: Clock,
     ) -> None:
         self._stream = stream
         self._followers = followers
         self._live = live
         self._catch_up = catch_up
+        self._device_news = device_news
         self._clock = clock
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The JSON of the response; waits up to `timeout_ms` for something to tell."""
         follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
         if request.since is None or request.full_state:
-            return self._render(request, await self._catch_up.read(follower, request))
+            body = await self._catch_up.read(follower, request)
+            await self._device_news.add(body, follower, request)
+            return self._render(request, body)
         deadline = asyncio.get_running_loop().time() + (
             min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
         )
-        since = request.since
+        since, device_nid = request.since, request.viewer.device_nid
         while True:
-            if is_news(follower, since):
+            if is_news(follower, since) or self._device_news.may_exist(follower, device_nid, since):
                 body = await self._answer(follower, request)
                 if not body.is_empty:
                     return self._render(request, body)
@@ -59,11 +64,14 @@ class Sync:
                 await follower.wait(left)
             follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
         position = max(since.position, self._stream.position)
-        return self._render(request, SyncBody(str(SyncToken(position, self._live.typing_serial))))
+        return self._render(request, SyncBody(SyncToken(position, self._live.typing_serial)))
 
     async def _answer(self, follower: Follower, request: SyncRequest) -> SyncBody:
         body = await self._live.read(follower, request)
-        return body if body is not None else await self._catch_up.read(follower, request)
+        if body is None:
+            body = await self._catch_up.read(follower, request)
+        await self._device_news.add(body, follower, request)
+        return body
 
     def _render(self, request: SyncRequest, body: SyncBody) -> bytes:
         return render(
