@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from federation.outbound.directory import RemoteDirectory
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from federation.protocol.signatures import SigningKey
@@ -32,6 +33,7 @@ from homeserver.rooms.ports import NoRemoteRooms
 from homeserver.rooms.reading import NO_PORTS, ReadingPorts, build_reading
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.relations import Bundles
+from homeserver.rooms.remote_summaries import RemoteSummaries
 from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.server_access import ServerAccess
@@ -47,6 +49,7 @@ from homeserver.sync.service import Sync
 from homeserver.users.invite_permission import InvitePermissions
 from homeserver.users.personal import Personal, build_personal
 from homeserver.users.profiles import MemberProfiles
+from homeserver.users.remote_profiles import NoRemoteProfiles, RemoteProfiles
 from homeserver.users.users import UserPorts, Users, build_users
 from homeserver.version import hearth_version
 from storage import bus as bus_module
@@ -168,7 +171,7 @@ def build_services(core: Core) -> Services:
         ),
         cache_bytes=part,
     )
-    ports = ReadingPorts(older=shared.backfill) if core.settings.federation.enabled else NO_PORTS
+    ports = _reading_ports(core, part, shared) if core.settings.federation.enabled else NO_PORTS
     reading = build_reading(core.db, core.names, clients, ignored, ports)
     _listen(core, ignored.heard)
     _listen(core, reading.heard)
@@ -216,6 +219,13 @@ def build_services(core: Core) -> Services:
             JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
         ),
     )
+
+
+def _reading_ports(core: Core, part: int, shared: SharedRooms) -> ReadingPorts:
+    directory = RemoteDirectory(core.links.client)
+    own_name = core.links.own.server_name
+    summaries = RemoteSummaries(core.db, directory, core.clock, own_name, part)
+    return ReadingPorts(older=shared.backfill, summaries=summaries)
 
 
 def _build_push_rules(core: Core, part: int) -> PushRules:
@@ -294,6 +304,9 @@ def _build_rooms(
 
 
 def _build_personal(core: Core, part: int, rooms: Rooms) -> Personal:
+    is_federating = core.settings.federation.enabled
+    directory = RemoteDirectory(core.links.client)
+    remote = RemoteProfiles(directory, core.clock, part) if is_federating else NoRemoteProfiles()
     personal = build_personal(
         db=core.db,
         names=core.names,
@@ -301,6 +314,7 @@ def _build_personal(core: Core, part: int, rooms: Rooms) -> Personal:
         clock=core.clock,
         settings=core.settings,
         member_events=rooms.of_users,
+        remote_profiles=remote,
         cache_bytes=part,
     )
     core.stream.listen(personal.presence.heard)

@@ -117,3 +117,24 @@ async def memberships_of(
     """The user's memberships of those of the rooms where there is one."""
     rows = await db.fetch(SELECT_MEMBERSHIPS, user_nid, list(room_ids))
     return {room_id: KnownMembership(number, stripped) for room_id, number, stripped in rows}
+
+
+SELECT_PARENT_LINKS = """
+    SELECT p.state_key, e.json
+      FROM state_places AS p
+      JOIN current_state AS s USING (place_nid)
+      JOIN events AS e USING (event_nid)
+     WHERE p.type_nid = (SELECT type_nid FROM event_types WHERE type = 'm.space.child')
+       AND p.state_key = ANY($1::text[])
+     LIMIT $2
+"""
+
+
+async def links_to(
+    db: Database, room_ids: Iterable[str], limit: int
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The contents of links that spaces here have to rooms, valid or not, by room."""
+    links: dict[str, list[Mapping[str, Any]]] = {}
+    for room_id, encoded in await db.fetch(SELECT_PARENT_LINKS, list(room_ids), limit):
+        links.setdefault(room_id, []).append(decode(encoded)["content"])
+    return links

@@ -1,6 +1,6 @@
-"""Asking a server for its aliases, its room directory and its users' profiles.
+"""Asking a server for its aliases, its room directory, its spaces and its users' profiles.
 
-Source: server-server API, "Querying for information", "Published Room Directory".
+Source: server-server API, "Querying for information", "Published Room Directory", "Spaces".
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,11 @@ from federation.outbound.errors import BadAnswer
 from federation.protocol.identifiers import ServerName, is_valid_room_id, is_valid_server_name
 
 QUERY_TIMEOUT_S = 20.0
+PROFILE_TIMEOUT_S = 10.0
+PROFILE_MAX_BYTES = 262_144
+"""A profile may take 64 KiB; some servers write it with escapes."""
+HIERARCHY_TIMEOUT_S = 10.0
+HIERARCHY_MAX_BYTES = 2 * 1_048_576
 MAX_SERVERS = 100
 
 
@@ -59,8 +64,25 @@ class RemoteDirectory:
             "GET",
             build_path("federation", "v1", "query", "profile"),
             query={"user_id": user_id, "field": field},
-            timeout_s=QUERY_TIMEOUT_S,
+            timeout_s=PROFILE_TIMEOUT_S,
+            max_bytes=PROFILE_MAX_BYTES,
         )
         if not isinstance(answer, Mapping):
             raise BadAnswer(server, "The answer is not a profile")
+        return answer
+
+    async def hierarchy(
+        self, server: ServerName, room_id: str, *, suggested_only: bool
+    ) -> Mapping[str, Any]:
+        """A room and its children: `room`, `children`, `inaccessible_children`."""
+        answer = await self._client.request(
+            server,
+            "GET",
+            build_path("federation", "v1", "hierarchy", room_id),
+            query={"suggested_only": suggested_only},
+            timeout_s=HIERARCHY_TIMEOUT_S,
+            max_bytes=HIERARCHY_MAX_BYTES,
+        )
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("room"), Mapping):
+            raise BadAnswer(server, "The answer has no room")
         return answer

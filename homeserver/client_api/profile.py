@@ -3,6 +3,7 @@
 Source: client-server API, "Profiles"; "Guest Access" for what guests may change.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
@@ -15,14 +16,14 @@ FIELD = "/_matrix/client/v3/profile/{userId}/{keyName}"
 
 
 @endpoint("GET", "/_matrix/client/v3/profile/{userId}", Access.PUBLIC)
-async def get_user_profile(call: Call) -> dict[str, Any]:
-    """Show a whole profile. Errors: `NotFound`."""
+async def get_user_profile(call: Call) -> Mapping[str, Any]:
+    """Show a whole profile. Errors: `NotFound`, `Forbidden`."""
     return await call.services.personal.profiles.profile(call.path["userId"])
 
 
 @endpoint("GET", FIELD, Access.PUBLIC)
 async def get_profile_field(call: Call) -> dict[str, Any]:
-    """Show one field of a profile. Errors: `NotFound`."""
+    """Show one field of a profile. Errors: `NotFound`, `Forbidden`."""
     field = call.path["keyName"]
     return {field: await call.services.personal.profiles.field(call.path["userId"], field)}
 

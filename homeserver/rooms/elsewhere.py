@@ -32,11 +32,14 @@ from storage.events import find_event, get_events
 from storage.names import Names, RoomName
 from storage.nids import Nids
 from storage.out_of_band import SetMembershipElsewhere
-from storage.rooms import is_held_here
+from storage.rooms import is_held_here, servers_in_room
+from storage.spaces import memberships_of
+from storage.tombstones import who_leads_to
 
 log = logging.getLogger("hearth.membership")
 MEMBER = "m.room.member"
 MAX_STRIPPED_EVENTS = 100
+MAX_SERVERS = 10
 
 
 class Elsewhere:
@@ -137,7 +140,13 @@ class Elsewhere:
         if user_nid is None or server_of(pdu.sender) != origin:
             return False
         own = (await get_memberships(self._db, user_nid, [room_nid])).get(room_nid)
-        return own is not None and own.membership in (Membership.INVITE, Membership.KNOCK)
+        if own is None or own.membership not in (Membership.INVITE, Membership.KNOCK):
+            return False
+        if own.membership is Membership.KNOCK:
+            return True
+        # Without the room's state it cannot be told who else may take an invite back.
+        invite = (await get_events(self._db, [own.event_nid]))[own.event_nid]
+        return invite.sender == pdu.sender
 
     async def get_invite(self, user_id: UserId, room_id: str) -> StoredEvent:
         """The event of a user's invite to, or knock on, a room elsewhere.
@@ -152,6 +161,31 @@ class Elsewhere:
         if own is None or own.membership not in (Membership.INVITE, Membership.KNOCK):
             raise Forbidden("You are neither invited nor knocking")
         return (await get_events(self._db, [own.event_nid]))[own.event_nid]
+
+    async def find_servers(self, user_id: UserId, room_id: str) -> list[str]:
+        """Servers that may let a user into, or out of, a room that is not here.
+
+        They are of who invited the user, who shows up in the stripped state, who upgraded one of
+        the user's rooms to this one; and those that were in the room when this server was.
+        """
+        user_nid = await self._names.users.get_nid(user_id)
+        known = (await memberships_of(self._db, user_nid, [room_id])).get(room_id)
+        shown = orjson.loads(known.stripped_state) if known and known.stripped_state else []
+        inviter = await self.find_inviter(user_id, room_id)
+        users: list[str] = [] if inviter is None else [inviter]
+        users += [str(event["sender"]) for event in shown if "sender" in event]
+        users += await who_leads_to(self._db, user_nid, room_id)
+        room = await self._names.rooms.find(room_id)
+        former = await servers_in_room(self._db, room.room_nid, MAX_SERVERS) if room else []
+        return list(dict.fromkeys([*map(server_of, users), *former]))
+
+    async def find_inviter(self, user_id: UserId, room_id: str) -> UserId | None:
+        """Who has invited a user to a room elsewhere."""
+        try:
+            invite = await self.get_invite(user_id, room_id)
+        except (NotFound, Forbidden):
+            return None
+        return UserId(invite.sender) if invite.sender != user_id else None
 
     def build_own_leave(
         self, invite: StoredEvent, version_id: str, content: Mapping[str, Any]

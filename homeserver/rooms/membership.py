@@ -277,7 +277,10 @@ class Memberships:
     async def _join_remotely(
         self, user_id: UserId, room_id: RoomId, servers: Sequence[str], content: Mapping[str, Any]
     ) -> None:
-        await self._remote.join(user_id, room_id, servers, content)
+        try:
+            await self._remote.join(user_id, room_id, servers, content)
+        except (UnableToAuthoriseJoin, UnableToGrantJoin) as refusal:
+            raise Forbidden(refusal.message) from refusal
         await self._successors.joined(user_id, room_id)
 
     async def _join_content(

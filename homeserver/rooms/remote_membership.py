@@ -14,7 +14,14 @@ from federation.outbound.errors import FederationError
 from federation.outbound.membership import JoinAnswer, RemoteDoors, RemoteTemplate
 from federation.protocol.build_event import complete_event
 from federation.protocol.canonical_json import decode
-from federation.protocol.errors import BadState, Forbidden, MatrixError, NotFound
+from federation.protocol.errors import (
+    BadState,
+    Forbidden,
+    IncompatibleRoomVersion,
+    MatrixError,
+    NotFound,
+    UnsupportedRoomVersion,
+)
 from federation.protocol.event_format import parse_pdu
 from federation.protocol.identifiers import (
     EventId,
@@ -22,6 +29,7 @@ from federation.protocol.identifiers import (
     RoomId,
     ServerName,
     UserId,
+    is_valid_server_name,
     server_of,
 )
 from federation.protocol.pdu import Pdu
@@ -88,6 +96,9 @@ class RemoteMembership:
         content: Mapping[str, Any],
     ) -> None:
         """Join a room; its state is here when this returns. Raises `NotFound`, `Forbidden`."""
+        inviter = await self._elsewhere.find_inviter(user_id, room_id)
+        if inviter is not None:
+            servers = [*servers, server_of(inviter)]
 
         async def through(server: ServerName) -> None:
             template = await self._doors.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
@@ -96,7 +107,7 @@ class RemoteMembership:
             answer = await self._doors.send_join(server, room_id, join.event_id, fields)
             await self._enter(room_id, template.room_version, join, answer)
 
-        await self._try_servers(room_id, servers, through)
+        await self._try_servers(user_id, room_id, servers, through)
 
     async def knock(
         self,
@@ -114,7 +125,7 @@ class RemoteMembership:
             shown = await self._doors.send_knock(server, room_id, knock.event_id, fields)
             await self._elsewhere.keep_knock(knock, shown)
 
-        await self._try_servers(room_id, servers, through)
+        await self._try_servers(user_id, room_id, servers, through)
 
     async def leave(self, user_id: UserId, room_id: RoomId, content: Mapping[str, Any]) -> None:
         """Turn down an invite, or take back a knock; it is gone here even if nobody hears of it.
@@ -132,7 +143,7 @@ class RemoteMembership:
             return leave
 
         try:
-            leave = await self._try_servers(room_id, [server_of(invite.sender)], through)
+            leave = await self._try_servers(user_id, room_id, (), through)
         except MatrixError as error:
             log.info("nobody hears that %s leaves %s: %s", user_id, room_id, error)
             leave = self._elsewhere.build_own_leave(invite, room.version_id, content)
@@ -214,10 +225,9 @@ class RemoteMembership:
         """The signed member event; of the template only what binds it to the room is used."""
         version = get_room_version(template.room_version)
         offered = template.event.get("content")
-        voucher = "join_authorised_via_users_server"
         kept = (
-            {voucher: offered[voucher]}
-            if isinstance(offered, Mapping) and voucher in offered
+            {VOUCHER: offered[VOUCHER]}
+            if isinstance(offered, Mapping) and VOUCHER in offered
             else {}
         )
         fields = {
@@ -235,21 +245,50 @@ class RemoteMembership:
 
     async def _try_servers(
         self,
+        user_id: UserId,
         room_id: RoomId,
         servers: Sequence[str],
         through: Callable[[ServerName], Awaitable[T]],
     ) -> T:
-        named = [*servers, server_of(room_id)]
-        candidates = [ServerName(s) for s in dict.fromkeys(named) if s and s != self._server_name]
-        last: FederationError | BadState | None = None
-        for server in candidates[:MOST_SERVERS_TRIED]:
+        """What the first server that helps answers.
+
+        Where none is named, those are asked that are known to have to do with the room. Raises
+        what the most telling of the failures says.
+        """
+        failures: list[FederationError | BadState] = []
+        for server in await self._candidates(user_id, room_id, servers):
             try:
                 return await through(server)
             except (FederationError, BadState) as error:
                 log.info("%s does not help with %s: %s", server, room_id, error)
-                last = error
-        if isinstance(last, FederationError):
-            raise last.relayed() from last
-        if last is not None:
-            raise last
-        raise NotFound(f"No server is known that has the room {room_id}")
+                failures.append(error)
+                if is_final(error):
+                    break
+        if not failures:
+            raise NotFound(f"No server is known that has the room {room_id}")
+        told = min(failures, key=rank_failure)
+        raise (told.relayed() if isinstance(told, FederationError) else told) from told
+
+    async def _candidates(
+        self, user_id: UserId, room_id: RoomId, servers: Sequence[str]
+    ) -> list[ServerName]:
+        named = [s for s in servers if s != self._server_name]
+        if not named:
+            named = [*await self._elsewhere.find_servers(user_id, room_id), server_of(room_id)]
+        good = [s for s in dict.fromkeys(named) if is_valid_server_name(s)]
+        return [ServerName(s) for s in good if s != self._server_name][:MOST_SERVERS_TRIED]
+
+
+def is_final(error: MatrixError) -> bool:
+    """Whether other servers in the room would say the same."""
+    errcode = error.answer_errcode if isinstance(error, FederationError) else None
+    return errcode in (IncompatibleRoomVersion.errcode, UnsupportedRoomVersion.errcode)
+
+
+def rank_failure(error: FederationError | BadState) -> int:
+    """How little a failure tells the user: a refusal most, then a bad answer, then silence."""
+    if not isinstance(error, FederationError):
+        return 1
+    if is_final(error) or error.answer_errcode == Forbidden.errcode:
+        return 0
+    return 1 if error.answer_errcode is not None else 2 if error.reachable else 3

@@ -143,7 +143,7 @@ class Spaces:
                 rooms[room_id] = TreeRoom(room_id, room_nid, children)
             else:
                 fields = told[room_id]
-                children = order_children(_told_links(fields), suggested_only=suggested_only)
+                children = order_children(told_links(fields), suggested_only=suggested_only)
                 rooms[room_id] = TreeRoom(room_id, 0, children, fields)
         return rooms
 
@@ -200,19 +200,19 @@ def order_children(events: Iterable[Mapping[str, Any]], *, suggested_only: bool)
     return [child for _, _, child in keyed]
 
 
-def _told_links(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The well-formed links of a room of which another server told."""
+def told_links(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The well-formed links of a space of which another server told; of other rooms none."""
     if fields.get("room_type") != SPACE or not isinstance(fields.get("children_state"), list):
         return []
     return [
         event
-        for event in fields["children_state"]
+        for event in fields["children_state"][:MAX_ROOMS]
         if isinstance(event, Mapping)
         and event.get("type") == "m.space.child"
         and isinstance(event.get("state_key"), str)
         and isinstance(event.get("sender"), str)
         and isinstance(event.get("content"), Mapping)
-        and isinstance(event.get("origin_server_ts"), int)
+        and type(event.get("origin_server_ts")) is int
     ]
 
 

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from federation.protocol.identifiers import ServerName
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.push.pushers import Pushers
 from homeserver.sync.filters import Filters
 from homeserver.users.account_data import AccountData
-from homeserver.users.ports import MemberEvents
+from homeserver.users.ports import MemberEvents, RemoteProfiles
 from homeserver.users.presence import Presence
 from homeserver.users.profiles import Profiles
 from homeserver.users.reports import Reports
@@ -38,12 +39,13 @@ def build_personal(
     clock: Clock,
     settings: Settings,
     member_events: MemberEvents,
+    remote_profiles: RemoteProfiles,
     cache_bytes: int,
 ) -> Personal:
     """Put the services together; `Presence.run` is for the caller to run."""
     return Personal(
         account_data=AccountData(db, committer),
-        profiles=Profiles(db, member_events),
+        profiles=Profiles(db, member_events, remote_profiles, ServerName(settings.server.name)),
         presence=Presence(db, names, committer, clock, enabled=settings.presence.enabled),
         filters=Filters(db, cache_bytes),
         pushers=Pushers(db, clock),

@@ -1,7 +1,7 @@
 """What accounts need of other services."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from federation.protocol.identifiers import DeviceId, UserId
 from storage.committer import Write
@@ -46,3 +46,14 @@ class MemberEvents(Protocol):
         self, user_id: UserId, displayname: str | None, avatar_url: str | None
     ) -> None:
         """Show the new name and avatar in all rooms."""
+
+
+class RemoteProfiles(Protocol):
+    """What other servers tell of their users."""
+
+    async def profile(self, user_id: UserId) -> Mapping[str, Any]:
+        """All fields of a profile.
+
+        Raises `NotFound`, `Forbidden` as the other server does, `FederationError` when it does not
+        answer.
+        """

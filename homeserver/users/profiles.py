@@ -4,6 +4,7 @@ Source: client-server API, "Profiles".
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -15,8 +16,13 @@ from federation.protocol.errors import (
     NotFound,
     ProfileTooLarge,
 )
-from federation.protocol.identifiers import UserId
-from homeserver.users.ports import MemberEvents
+from federation.protocol.identifiers import (
+    ServerName,
+    UserId,
+    is_valid_historical_user_id,
+    server_of,
+)
+from homeserver.users.ports import MemberEvents, RemoteProfiles
 from storage.accounts import find_accounts
 from storage.database import Database, Pool
 from storage.names import Names
@@ -60,22 +66,36 @@ class MemberProfiles:
 
 
 class Profiles:
-    """The profiles of this server's users."""
+    """The profiles of users, who may change theirs if they are of this server."""
 
-    __slots__ = ("_db", "_member_events")
+    __slots__ = ("_db", "_member_events", "_remote", "_server_name")
 
-    def __init__(self, db: Pool, member_events: MemberEvents) -> None:
+    def __init__(
+        self, db: Pool, member_events: MemberEvents, remote: RemoteProfiles, server_name: ServerName
+    ) -> None:
         self._db = db
         self._member_events = member_events
+        self._remote = remote
+        self._server_name = server_name
 
-    async def profile(self, user_id: str) -> dict[str, Any]:
-        """All fields of a user's profile. Raises `NotFound` for unknown and former users."""
+    async def profile(self, user_id: str) -> Mapping[str, Any]:
+        """All fields of a user's profile.
+
+        Of another server's user raises what that server answers. Raises `NotFound`.
+        """
+        if self._is_elsewhere(user_id):
+            return await self._remote.profile(UserId(user_id))
         user_nid = await self._get_user(user_id)
         fields = await profile_of(self._db, user_nid)
         return {field: orjson.loads(value) for field, value in fields.items()}
 
     async def field(self, user_id: str, field: str) -> Any:
-        """One field of a user's profile. Raises `NotFound`."""
+        """One field of a user's profile. Raises as `profile` does, and `NotFound`."""
+        if self._is_elsewhere(user_id):
+            fields = await self._remote.profile(UserId(user_id))
+            if field not in fields:
+                raise NotFound("The profile has no such field")
+            return fields[field]
         user_nid = await self._get_user(user_id)
         value = await find_profile_field(self._db, user_nid, field)
         if value is None:
@@ -106,6 +126,10 @@ class Profiles:
         check_field_name(field)
         if await delete_profile_field(self._db, user_nid, field):
             await self._show_in_rooms(user_id, user_nid, field)
+
+    def _is_elsewhere(self, user_id: str) -> bool:
+        is_ours = server_of(user_id) == self._server_name
+        return not is_ours and is_valid_historical_user_id(user_id)
 
     async def _get_user(self, user_id: str) -> int:
         account = (await find_accounts(self._db, [UserId(user_id)])).get(UserId(user_id))

@@ -1,9 +1,7 @@
 """Two whole servers, each over a database of its own, speak over TLS on loopback."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,93 +9,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from homeserver.app import running
-from homeserver.config.settings import Listener, Settings
 from storage.cluster import Cluster
-from tests.conftest import TEMPLATE, fresh_database
 from tests.federation.certificates import Authority
-from tests.federation.world import free_address, free_port
-from tests.homeserver.conftest import Client, Homes, settings_for_tests
-
-WITHIN_S = 30
-
-
-@dataclass
-class Side:
-    """One of the servers, which may be stopped and started."""
-
-    settings: Settings
-    session: aiohttp.ClientSession
-    homes: Homes | None = None
-    _stack: AsyncExitStack | None = None
-
-    @property
-    def name(self) -> str:
-        return self.settings.server.name
-
-    async def start(self) -> None:
-        self._stack = AsyncExitStack()
-        server = await self._stack.enter_async_context(running(self.settings))
-        self.homes = Homes(server, self.session)
-
-    async def stop(self) -> None:
-        if self._stack is not None:
-            await self._stack.aclose()
-            self._stack = None
-
-    async def user(self, localpart: str) -> Client:
-        assert self.homes is not None
-        return await self.homes.user(localpart)
-
-    def again(self, client: Client) -> Client:
-        """The same session after a restart."""
-        assert self.homes is not None
-        other = self.homes.nobody()
-        other.token, other.user_id, other.device_id = (
-            client.token,
-            client.user_id,
-            client.device_id,
-        )
-        return other
-
-
-@asynccontextmanager
-async def side(
-    cluster: Cluster, authority: Authority, directory: Path, session: aiohttp.ClientSession
-) -> AsyncIterator[Side]:
-    address, port = free_address(), free_port()
-    certificate, key = authority.issue(address)
-    directory.mkdir()
-    async for url in fresh_database(cluster, TEMPLATE):
-        settings = settings_for_tests(url, directory)
-        made = Side(
-            replace(
-                settings,
-                server=replace(settings.server, name=f"{address}:{port}"),
-                listen=(
-                    *settings.listen,
-                    Listener(
-                        address=address,
-                        port=port,
-                        tls_certificate=certificate,
-                        tls_key=key,
-                        serves=("federation",),
-                    ),
-                ),
-                federation=replace(settings.federation, enabled=True, trusted_key_servers=()),
-                outgoing=replace(
-                    settings.outgoing,
-                    allow_ip_ranges=("127.0.0.0/8",),
-                    extra_ca_files=(authority.certificate,),
-                ),
-            ),
-            session,
-        )
-        await made.start()
-        try:
-            yield made
-        finally:
-            await made.stop()
+from tests.federation.sides import Side, room_of, side, until
+from tests.homeserver.conftest import Client
 
 
 @dataclass
@@ -123,25 +38,6 @@ async def pair(cluster: Cluster, authority: Authority, tmp_path: Path) -> AsyncI
         path = f"v3/join/{room_id}"
         (await bob.post(path, server_name=here.name)).ok()
         yield Pair(here, there, alice, bob, room_id)
-
-
-async def until(client: Client, find: Callable[[Any], Any]) -> Any:
-    """What `find` finds in the client's syncs."""
-    since: str | None = None
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            answer = await client.sync(since, timeout_ms=5_000, filter=WHOLE)
-            found = find(answer)
-            if found:
-                return found
-            since = answer["next_batch"]
-
-
-WHOLE = '{"room": {"timeline": {"limit": 500}}}'
-
-
-def room_of(answer: Any, room_id: str) -> Any:
-    return answer.get("rooms", {}).get("join", {}).get(room_id, {})
 
 
 async def read_texts(client: Client, room_id: str, count: int) -> list[str]:

@@ -39,6 +39,8 @@ DAY_MS = 86_400_000
 VERSION = "/_matrix/federation/v1/version"
 KEYS = "/_matrix/key/v2/server"
 
+UNRECOGNIZED = (404, {"errcode": "M_UNRECOGNIZED"})
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -64,6 +66,8 @@ class Peer:
     answers: dict[str, Any] = field(default_factory=dict)
     """By path: an object, a status with an object, or a handler."""
     seen: list[Seen] = field(default_factory=list)
+    fallback: Handler | None = None
+    """Answers what `answers` has nothing for."""
     sni: str | None = None
 
     @property
@@ -82,7 +86,7 @@ class Peer:
                 request.transport,
             )
         )
-        answer = self.answers.get(request.path, (404, {"errcode": "M_UNRECOGNIZED"}))
+        answer = self.answers.get(request.path, self.fallback or UNRECOGNIZED)
         if callable(answer):
             return await answer(request)  # type: ignore[no-any-return]
         status, body = answer if isinstance(answer, tuple) else (200, answer)
