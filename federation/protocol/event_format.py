@@ -126,7 +126,7 @@ def _view(
         fields["origin_server_ts"],
         tuple(prev_events),
         tuple(auth_events),
-        EventId(redacts) if isinstance(redacts, str) else None,
+        EventId(redacts) if isinstance(redacts, str) and "\0" not in redacts else None,
         encoded,
     )
 

@@ -1,9 +1,13 @@
 """Events of other servers enter a room: the checks that take state, and the state they leave.
 
-What comes here has valid signatures and hashes, and all events that it refers to are stored (or
-come before it). Most events follow the room as it stands and are staged like our own, many in one
-commit. Any other (a fork, or the end of one) is taken by itself: its state before is worked out
-from the states after its `prev_events`, and the room's current state from all that are left.
+What comes here has valid signatures and hashes. Most events follow the room as it stands and are
+staged like our own, many in one commit. Any other (a fork, or the end of one) is taken by itself:
+its state before is worked out from the states after its `prev_events`, and the room's current
+state from all that are left.
+
+An event that cannot be judged, because something that it refers to is not here, is not kept at
+all: what is rejected stays so for ever, and nobody may bring that upon an event by holding back
+its ancestors, or by telling lies about the state before it.
 Source: server-server API, "Checks performed on receipt of a PDU", "Soft failure".
 """
 
@@ -19,12 +23,14 @@ from federation.protocol.event_format import parse_stored_pdu
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu, StateKey
+from federation.protocol.room_versions import EventFormat
 from homeserver.rooms.append import MEMBER, Append, find_relation
 from homeserver.rooms.live import LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.resolver import Resolver, StateMap
 from storage.add_events import (
     AddEvent,
     DropOutlier,
+    EventSeen,
     HeadMove,
     MemberChange,
     RoomMoved,
@@ -54,9 +60,12 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of an event; `reason` says why it was rejected or soft-failed."""
+    """What became of an event; `reason` says why it is not accepted.
 
-    standing: Standing
+    Without a standing it could not be judged, and is not kept.
+    """
+
+    standing: Standing | None
     reason: str | None = None
 
 
@@ -107,8 +116,9 @@ class Arrivals:
         """Take events in the order given, each after those that it refers to.
 
         `states_before` has the states of events behind a gap, whose `prev_events` are not all
-        known. Events that are in the room already are passed over. With `is_relayed` it is for
-        this server to tell the others in the room. Answered when all is committed.
+        known, as another server tells them. Events that are in the room already are passed over.
+        With `is_relayed` it is for this server to tell the others in the room. Answered when all
+        is committed.
         """
         for _ in range(ATTEMPTS):
             room = await self._door.live.get(room_id)
@@ -118,7 +128,7 @@ class Arrivals:
                 taking = Taking(self._door, room, dict(states_before or {}), is_relayed)
                 try:
                     verdicts, done = await taking.take(pdus)
-                except RoomMoved:
+                except (RoomMoved, EventSeen):
                     continue
                 except BaseException:
                     self._door.live.drop(room)
@@ -126,7 +136,7 @@ class Arrivals:
             try:
                 if done is not None:
                     await asyncio.shield(done)
-            except RoomMoved:
+            except (RoomMoved, EventSeen):
                 continue
             return verdicts
         raise RoomMoved([room.room_nid])
@@ -135,9 +145,27 @@ class Arrivals:
 async def find_known(
     db: Database, room: LiveRoom, event_ids: Iterable[EventId]
 ) -> dict[EventId, Known]:
-    """Those of the events that are stored."""
+    """Those of the events that are stored, and of this room: others mean nothing to it."""
     found = await find_events(db, set(event_ids))
-    return {EventId(i): known_of(room, event) for i, event in found.items()}
+    return {
+        EventId(i): known_of(room, event)
+        for i, event in found.items()
+        if event.room_nid == room.room_nid
+    }
+
+
+SELECT_TAKEN = "SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND room_nid <> $2"
+
+
+async def find_taken(db: Database, room: LiveRoom, event_ids: Iterable[EventId]) -> set[EventId]:
+    """Those of the IDs that events of other rooms have.
+
+    That can be in room versions 1 and 2 only, whose servers name their events as they like.
+    """
+    if room.version.event_format is not EventFormat.V1:
+        return set()
+    rows = await db.fetch(SELECT_TAKEN, list(event_ids), room.room_nid)
+    return {EventId(row[0]) for row in rows}
 
 
 def known_of(room: LiveRoom, event: StoredEvent) -> Known:
@@ -190,9 +218,12 @@ class Taking:
         return done
 
     async def _take_one(self, pdu: Pdu) -> Verdict:
+        hindrance = self._find_hindrance(pdu)
+        if hindrance is not None:
+            return Verdict(None, hindrance)
         refusal = self._check_by_auth_events(pdu)
         follows_room = set(pdu.prev_events) == set(self._room.extremities.values())
-        if follows_room and refusal is None and pdu.event_id not in self._states_before:
+        if follows_room and refusal is None:
             refusal = await self._check_by_current_state(pdu)
             if refusal is None:
                 return await self._stage_in_line(pdu)
@@ -201,22 +232,30 @@ class Taking:
             await asyncio.shield(done)
         return await self._take_apart(pdu, refusal)
 
+    def _find_hindrance(self, pdu: Pdu) -> str | None:
+        """Why the event cannot be judged; None if it can."""
+        if any(i not in self._known for i in pdu.auth_events):
+            return "what vouches for the event is not known here"
+        if not self._follows_known(pdu) and pdu.event_id not in self._states_before:
+            return "what the event follows is not known here"
+        return None
+
+    def _follows_known(self, pdu: Pdu) -> bool:
+        """Whether all that the event follows has a place in the room here."""
+        return all(
+            (known := self._known.get(i)) is not None and known.snapshot_nid is not None
+            for i in pdu.prev_events
+        )
+
     def _check_by_auth_events(self, pdu: Pdu) -> str | None:
         """Why the event's own auth events do not allow it; None if they do."""
-        cited = [self._known[i] for i in pdu.auth_events if i in self._known]
-        if len(cited) != len(pdu.auth_events):
-            return "some auth events are missing"
+        cited = [self._known[i] for i in pdu.auth_events]
         if any(known.standing == Standing.REJECTED for known in cited):
             return "an auth event was rejected"
-        events = [known.pdu for known in cited]
-        state: dict[StateKey, Pdu] = {event.state_place: event for event in events}
         create = self._room.state.get(CREATE)
-        try:
-            check_auth_events(pdu, events)
-            check_auth(pdu, AuthState(state, create=create.pdu if create else None))
-        except (AuthRuleFailed, ValueError) as error:
-            return str(error)
-        return None
+        if pdu.type == CREATE[0]:
+            return "the room was created by another event"
+        return find_fault(pdu, [known.pdu for known in cited], create.pdu if create else None)
 
     async def _check_by_current_state(self, pdu: Pdu) -> str | None:
         places = (CREATE, *places_of(pdu))
@@ -253,6 +292,8 @@ class Taking:
         standing, reason = Standing.ACCEPTED, refusal
         if refusal is None:
             reason = await self._check_by_state(pdu, around.state)
+            if reason is not None and not self._follows_known(pdu):
+                return Verdict(None, f"the state before it, as it was told, forbids it: {reason}")
         if reason is not None:
             standing = Standing.REJECTED
         else:
@@ -277,7 +318,7 @@ class Taking:
         return Verdict(standing, reason)
 
     async def _state_before(self, pdu: Pdu) -> StateAround:
-        given = self._states_before.get(pdu.event_id)
+        given = None if self._follows_known(pdu) else self._states_before.get(pdu.event_id)
         prev = [self._known[i] for i in pdu.prev_events if i in self._known]
         snapshots = list(dict.fromkeys(k.snapshot_nid for k in prev if k.snapshot_nid is not None))
         if given is None and len(snapshots) == 1:
@@ -473,6 +514,17 @@ class Taking:
 
     def _resolver(self) -> Resolver:
         return Resolver(self._db, self._names, self._room.room_id, self._room.version)
+
+
+def find_fault(pdu: Pdu, auth_events: Sequence[Pdu], create: Pdu | None) -> str | None:
+    """Why an event's auth events, none of which was rejected, do not allow it; None if they do."""
+    try:
+        check_auth_events(pdu, auth_events)
+        state: dict[StateKey, Pdu] = {event.state_place: event for event in auth_events}
+        check_auth(pdu, AuthState(state, create=create))
+    except AuthRuleFailed as error:
+        return str(error)
+    return None
 
 
 def places_of(pdu: Pdu) -> list[StateKey]:

@@ -6,28 +6,39 @@ that the stream has, with negative positions, and move nothing in the room.
 Source: server-server API, "Backfilling and retrieving missing events".
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from federation.protocol.errors import MatrixError
+from federation.protocol.auth_events import CREATE
+from federation.protocol.auth_rules.general import check_auth
+from federation.protocol.auth_rules.state import AuthState
+from federation.protocol.errors import AuthRuleFailed, MatrixError
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from homeserver.rooms.append import find_relation
-from homeserver.rooms.arrivals import Known, find_known
+from homeserver.rooms.arrivals import Known, find_known, find_taken, known_of, places_of
 from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.history_token import Gap
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.outliers import judge
-from homeserver.rooms.remote_events import EventSource, Signatures
+from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import Resolver, StateMap
-from homeserver.rooms.verified import in_order, verify_events
+from homeserver.rooms.verified import (
+    Verified,
+    in_order,
+    reached_from,
+    tell_of_refusals,
+    verify_events,
+)
 from storage.add_events import AddEvent, DropOutlier, EventSeen
 from storage.changes import Standing, StoredEvent
 from storage.committer import Committer, Write
 from storage.database import Database
+from storage.events import get_events
 from storage.names import Names
 from storage.nids import Nids, NidSequence
 from storage.room_state import Snapshot, derive_snapshot, layers_to_merge
@@ -37,6 +48,10 @@ log = logging.getLogger("hearth.backfill")
 
 CHUNK = 100
 MOST_SERVERS_ASKED = 3
+MOST_STATES_ASKED = 5
+"""Events of a chunk before which the state is asked for."""
+TIMEOUT_S = 60.0
+"""How long each server may take for all that it is asked."""
 
 SELECT_EDGE = """
     SELECT event_id, json
@@ -47,6 +62,10 @@ SELECT_EDGE = """
      ORDER BY depth, stream_position
      LIMIT 20
 """
+
+
+class Misplaced(MatrixError):
+    """An event has no place in a room's history."""
 
 
 class Backfill:
@@ -82,19 +101,27 @@ class Backfill:
         edge = await self._edge(room, gap)
         if not edge:
             return False
+        gaps = {i for ids in edge.values() for i in ids}
         servers = await servers_in_room(self._db, room_nid, MOST_SERVERS_ASKED + 1)
         for server in [s for s in servers if s != self._server_name][:MOST_SERVERS_ASKED]:
             try:
-                events = await self._source.backfill(server, room.room_id, edge, CHUNK)
-                verified = await verify_events(self._signatures, events, room.room_id, room.version)
-                if await self._keep(server, room, verified.pdus):
-                    return True
+                async with asyncio.timeout(TIMEOUT_S):
+                    events = await self._source.backfill(server, room.room_id, list(edge), CHUNK)
+                    verified = await self._verify(events, room)
+                    linked = reached_from(gaps, verified.pdus, lambda pdu: pdu.prev_events)
+                    if await self._keep(server, room, linked):
+                        return True
             except MatrixError as error:
                 log.info("%s has no history of %s for us: %s", server, room.room_id, error)
+            except TimeoutError:
+                log.info("%s tells no history of %s in time", server, room.room_id)
         return False
 
-    async def _edge(self, room: LiveRoom, gap: Gap | None) -> list[EventId]:
-        """The oldest events here that follow something unknown."""
+    async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
+        return await verify_events(self._signatures, events, room.room_id, room.version)
+
+    async def _edge(self, room: LiveRoom, gap: Gap | None) -> dict[EventId, set[EventId]]:
+        """The oldest events here that follow something unknown, and what that is."""
         depth, position = (gap.depth, gap.position) if gap is not None else (None, None)
         rows = await self._db.fetch(SELECT_EDGE, room.room_nid, depth, position)
         prev = {
@@ -103,7 +130,8 @@ class Backfill:
         wanted = {EventId(i) for ids in prev.values() for i in ids}
         known = await find_known(self._db, room, wanted)
         placed = {i for i, one in known.items() if one.snapshot_nid is not None}
-        return [EventId(i) for i, ids in prev.items() if set(ids) - placed]
+        unknown = {EventId(i): {EventId(p) for p in ids} - placed for i, ids in prev.items()}
+        return {i: ids for i, ids in unknown.items() if ids}
 
     async def _keep(self, server: str, room: LiveRoom, pdus: Mapping[EventId, Pdu]) -> bool:
         """Store those of the events that have no place here; whether there were any."""
@@ -111,21 +139,32 @@ class Backfill:
             i for p in pdus.values() for i in (p.event_id, *p.prev_events, *p.auth_events)
         }
         known = await find_known(self._db, room, everything)
-        new = {i: pdu for i, pdu in pdus.items() if i not in known or known[i].snapshot_nid is None}
+        taken = await find_taken(self._db, room, pdus)
+        new = {
+            i: pdu
+            for i, pdu in pdus.items()
+            if i not in taken and (i not in known or known[i].snapshot_nid is None)
+        }
         ordered = in_order(new)
         await self._states.have_auth_events(server, room, new)
         known |= await find_known(self._db, room, everything)
         placing = Placing(self._db, self._names, self._nids, room, known)
         positions = sorted(await self._positions.take(len(ordered)))
+        misplaced: dict[EventId, str] = {}
+        asked = 0
         for pdu, position in zip(ordered, positions, strict=True):
             try:
                 before = await placing.state_before(pdu)
                 if before is None:
+                    asked += 1
+                    if asked > MOST_STATES_ASKED:
+                        raise Misplaced("it follows too many unknown events")
                     told = await self._states.state_before(server, room, pdu.event_id)
                     before = await placing.first_state(told)
                 await placing.place(pdu, position, before)
             except MatrixError as error:
-                log.info("%s cannot be placed in %s: %s", pdu.event_id, room.room_id, error)
+                misplaced[pdu.event_id] = error.message
+        tell_of_refusals(log, server, room.room_id, dict.fromkeys(new) | misplaced)
         if not placing.writes:
             return False
         with contextlib.suppress(EventSeen):
@@ -152,6 +191,7 @@ class Placing:
         self._nids = nids
         self._room = room
         self._known = known
+        self._pdus: dict[int, Pdu] = {one.event_nid: one.pdu for one in known.values()}
         self._after: dict[EventId, Before] = {}
         self._entries: dict[int, Mapping[int, int]] = {}
         self.writes: list[Write] = []
@@ -176,13 +216,21 @@ class Placing:
         return await self.first_state(await resolver.resolve([one.state for one in found]))
 
     async def place(self, pdu: Pdu, position: int, before: Before) -> None:
-        """Put an event at a position; one that its auth events do not allow is kept as rejected."""
-        create = next((k.pdu for k in self._known.values() if k.pdu.type == "m.room.create"), None)
+        """Put an event at a position; one that its auth events do not allow is kept as rejected.
+
+        Raises `Misplaced` for one that cannot be judged.
+        """
+        entry = self._room.state.get(CREATE)
+        standing = judge(pdu, self._known, entry.pdu if entry is not None else None)
+        if standing is None:
+            raise Misplaced("what vouches for the event is not known here")
+        is_rejected = standing is Standing.REJECTED
+        if not is_rejected:
+            await self._check_by_state(pdu, before.state)
         stored = self._known.get(pdu.event_id)
         if stored is not None:
             self.writes.append(DropOutlier(stored.event_nid))
         event_nid = stored.event_nid if stored else (await self._nids.events.take())[0]
-        is_rejected = judge(pdu, self._known, create) is Standing.REJECTED
         place_nid = await self._names.places.get_nid(pdu.state_place) if pdu.is_state else None
         after = before
         if place_nid is not None and not is_rejected:
@@ -216,7 +264,20 @@ class Placing:
         )
         nid = after.snapshot.snapshot_nid
         self._known[pdu.event_id] = Known(event_nid, event.standing, nid, pdu)
+        self._pdus[event_nid] = pdu
         self._after[pdu.event_id] = after
+
+    async def _check_by_state(self, pdu: Pdu, state: StateMap) -> None:
+        """Raise `Misplaced` if the state before the event, as far as it is known, forbids it."""
+        places = await self._names.places.find_nids((CREATE, *places_of(pdu)))
+        nids = {place: state[nid] for place, nid in places.items() if nid in state}
+        unread = [nid for nid in nids.values() if nid not in self._pdus]
+        for nid, event in (await get_events(self._db, unread)).items():
+            self._pdus[nid] = known_of(self._room, event).pdu
+        try:
+            check_auth(pdu, AuthState({place: self._pdus[nid] for place, nid in nids.items()}))
+        except AuthRuleFailed as error:
+            raise Misplaced(f"the state before it forbids it: {error}") from error
 
     def _numbers(self, event_ids: Sequence[EventId]) -> list[int]:
         return [self._known[i].event_nid for i in event_ids if i in self._known]
@@ -232,11 +293,6 @@ class Placing:
         self._entries[snapshot_nid] = new.entries
         self.writes.append(new)
         return new.snapshot
-
-
-def references_of(pdu: Pdu) -> tuple[EventId, ...]:
-    """An event and all that it refers to."""
-    return (pdu.event_id, *pdu.prev_events, *pdu.auth_events)
 
 
 def pdu_prev(fields: Mapping[str, object]) -> list[str]:

@@ -229,6 +229,8 @@ class Elsewhere:
                 )
             )
         stored = await find_event(self._db, pdu.event_id)
+        if stored is not None and stored.room_nid != room_nid:
+            raise InvalidParam("Another room has an event of this ID")
         sender_nid = await self._names.users.get_nid(pdu.sender)
         if stored is None:
             stored = StoredEvent(

@@ -6,13 +6,12 @@ first event of the room's timeline here.
 Source: server-server API, "Joining Rooms", `PUT /send_join`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from federation.protocol.auth_rules.general import check_auth
 from federation.protocol.auth_rules.state import AuthState
 from federation.protocol.errors import AuthRuleFailed, BadState
-from federation.protocol.event_id import event_id_of
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId, RoomId
 from federation.protocol.pdu import Pdu, StateKey
@@ -22,7 +21,7 @@ from homeserver.rooms.arrivals import Known
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.outliers import judge
 from homeserver.rooms.remote_events import Fields, Signatures
-from homeserver.rooms.verified import in_order, verify_events
+from homeserver.rooms.verified import identify, in_order, verify_events
 from storage.add_events import (
     AddEvent,
     AddRoom,
@@ -93,8 +92,8 @@ class Entering:
     async def enter(self, room_id: RoomId, version: RoomVersion, welcome: Welcome) -> None:
         """Store the room and the join; the user is in the room when this returns.
 
-        Raises `BadState` when the answer does not hold: no create event of this room, or a state
-        that does not allow the join.
+        Raises `BadState` when the answer does not hold: no create event of this room and its
+        version, or a state and auth events that do not allow the join.
         """
         checked = await self._check(room_id, version, welcome)
         for _ in range(ATTEMPTS):
@@ -112,43 +111,62 @@ class Entering:
         verified = await verify_events(self._signatures, everything, room_id, version)
         pdus = in_order(verified.pdus)
         stored = await find_events(self._db, verified.pdus)
-        numbers = await self._nids.events.take(len(pdus) + 1)
-        create = next((p for p in pdus if p.type == "m.room.create"), None)
-        if create is None or create.room_id != room_id:
-            raise BadState("The room has no create event that holds")
+        room = await self._names.rooms.find(room_id)
+        if any(room is None or row.room_nid != room.room_nid for row in stored.values()):
+            raise BadState("The answer has events of another room")
+        numbers = iter(await self._nids.events.take(len(pdus) + 1))
+        create = self._create_of(version, pdus)
         events: dict[EventId, Known] = {}
         new = []
         for pdu in pdus:
-            standing = judge(pdu, events, create)
             row = stored.get(pdu.event_id)
+            standing = judge(pdu, events, create) if row is None else Standing(row.standing)
+            if standing is None:
+                continue
             if row is None:
                 new.append(pdu)
-            nid = row.event_nid if row is not None else numbers.pop(0)
-            known_standing = standing if row is None else Standing(row.standing)
+            nid = row.event_nid if row is not None else next(numbers)
             snapshot_nid = row.snapshot_nid if row is not None else None
-            events[pdu.event_id] = Known(nid, known_standing, snapshot_nid, pdu)
-        state = self._state_of(version, welcome, events)
-        self._check_join(welcome.join, state, create)
+            events[pdu.event_id] = Known(nid, standing, snapshot_nid, pdu)
+        state = self._state_of(identify(welcome.state, room_id, version)[0], events)
+        self._check_join(welcome.join, state, events, create)
         return Checked(events, new, state)
 
     @staticmethod
+    def _create_of(version: RoomVersion, pdus: Sequence[Pdu]) -> Pdu:
+        """The create event among those that hold. Raises `BadState`."""
+        create = next((p for p in pdus if p.type == "m.room.create"), None)
+        if create is None:
+            raise BadState("The room has no create event that holds")
+        if create.content.get("room_version", "1") != version.id:
+            raise BadState(f"The room is not of version {version.id}")
+        return create
+
+    @staticmethod
     def _state_of(
-        version: RoomVersion, welcome: Welcome, events: Mapping[EventId, Known]
+        event_ids: Iterable[EventId], events: Mapping[EventId, Known]
     ) -> dict[StateKey, Known]:
         state = {}
-        for fields in welcome.state:
-            known = events.get(event_id_of(fields, version))
+        for event_id in event_ids:
+            known = events.get(event_id)
             if known is not None and known.pdu.is_state and known.standing != Standing.REJECTED:
                 state[known.pdu.state_place] = known
         return state
 
     @staticmethod
-    def _check_join(join: Pdu, state: Mapping[StateKey, Known], create: Pdu) -> None:
+    def _check_join(
+        join: Pdu,
+        state: Mapping[StateKey, Known],
+        events: Mapping[EventId, Known],
+        create: Pdu,
+    ) -> None:
         entries = {place: known.pdu for place, known in state.items()}
         try:
             check_auth(join, AuthState(entries, create=create))
         except AuthRuleFailed as error:
             raise BadState(f"The room's state does not allow the join: {error}") from error
+        if judge(join, events, create) is not Standing.OUTLIER:
+            raise BadState("The events that are said to vouch for the join do not")
 
     async def _store(
         self, room_id: RoomId, version: RoomVersion, join: Pdu, checked: Checked

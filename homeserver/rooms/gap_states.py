@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from federation.protocol.auth_events import CREATE
 from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
@@ -12,7 +13,7 @@ from homeserver.rooms.live import LiveRoom
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
-from homeserver.rooms.verified import Verified, verify_events
+from homeserver.rooms.verified import Verified, reached_from, verify_events
 from storage.changes import Standing
 from storage.database import Database
 from storage.names import Names
@@ -53,7 +54,7 @@ class GapStates:
         state_ids, chain_ids = await self._source.state_ids(origin, room.room_id, event_id)
         if len(state_ids) + len(chain_ids) > MOST_STATE_EVENTS:
             raise Unreachable("the state behind the gap is too large")
-        wanted = {EventId(i) for i in (*state_ids, *chain_ids)}
+        wanted = {EventId(i) for i in (*state_ids, *chain_ids) if "\0" not in i}
         known = await find_known(self._db, room, wanted)
         missing = wanted - known.keys()
         if missing:
@@ -63,6 +64,9 @@ class GapStates:
             found = known.get(EventId(state_id))
             if found is not None and found.standing != Standing.REJECTED and found.pdu.is_state:
                 places[found.pdu.state_place] = found.event_nid
+        create = room.state.get(CREATE)
+        if create is None or places.get(CREATE) != create.event_nid:
+            raise Unreachable("the state behind the gap, as it was told, is not of this room")
         numbers = await self._names.places.get_nids(places)
         return {numbers[place]: event_nid for place, event_nid in places.items()}
 
@@ -92,7 +96,7 @@ class GapStates:
     async def have_auth_events(
         self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
     ) -> None:
-        """Fetch the auth events that are unknown; an event that lacks some is rejected later."""
+        """Fetch the auth events that are unknown; an event that lacks some cannot be judged."""
         cited = {i for pdu in new.values() for i in pdu.auth_events if i not in new}
         missing = cited - (await find_known(self._db, room, cited)).keys()
         for event_id, pdu in new.items():
@@ -101,10 +105,14 @@ class GapStates:
             try:
                 chain = await self._source.event_auth(origin, room.room_id, event_id)
             except MatrixError as error:
-                log.info("%s does not tell who vouches for %s: %s", origin, event_id, error)
+                log.info("%s does not tell what vouches for %s: %s", origin, event_id, error)
+                continue
+            if len(chain) > MOST_STATE_EVENTS:
+                log.info("%s tells too much that vouches for %s", origin, event_id)
                 continue
             verified = await self._verify(chain, room)
-            missing -= (await self._outliers.keep(room, verified.pdus)).keys()
+            vouching = reached_from(pdu.auth_events, verified.pdus, lambda one: one.auth_events)
+            missing -= (await self._outliers.keep(room, vouching)).keys()
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
         return await verify_events(self._signatures, events, room.room_id, room.version)

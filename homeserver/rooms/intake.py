@@ -1,26 +1,34 @@
 """Taking what other servers send: the checks on receipt of a PDU, and closing the gaps.
 
-Events of one room are taken one batch after the other. What an event refers to and we lack is
-asked of the server that sent it, with limits on all sides: first the events between, then, where a
-gap stays, the state behind it. What cannot be had makes one event refused, never the room stuck.
+What an event refers to and we lack is asked of the server that sent it, with limits on all sides:
+first the events between, then, where a gap stays, the state behind it. Events of one server for
+one room are taken one batch after the other; who is slow to tell what it is asked keeps nobody
+else waiting. What cannot be had makes one event refused, never the room stuck.
 Source: server-server API, "Checks performed on receipt of a PDU", "Backfilling and retrieving
 missing events".
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from federation.protocol.errors import MatrixError, NotFound
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Arrivals, find_known
+from homeserver.rooms.arrivals import Arrivals, find_known, find_taken
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.gap_states import GapStates, Unreachable
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
-from homeserver.rooms.verified import Verified, in_order, verify_events
+from homeserver.rooms.verified import (
+    Verified,
+    in_order,
+    reached_from,
+    tell_of_refusals,
+    verify_events,
+)
 from storage.changes import Standing
 from storage.database import Database
 
@@ -31,6 +39,18 @@ MISSING_LIMIT = 50
 MISSING_ROUNDS = 4
 MOST_UNKNOWN_REFERENCES = 20
 """Gaps of one batch that are closed by asking for the state behind them."""
+CLOSING_TIMEOUT_S = 600.0
+"""How long the server that sent a batch may take for all that it is asked about it."""
+
+
+class Turn:
+    """The place of a server's batches for one room in line."""
+
+    __slots__ = ("count", "lock")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.count = 0
 
 
 class Intake:
@@ -53,7 +73,7 @@ class Intake:
         self._elsewhere = elsewhere
         self._signatures = signatures
         self._source = source
-        self._taking: dict[str, asyncio.Lock] = {}
+        self._taking: dict[tuple[str, str], Turn] = {}
 
     async def receive(
         self, origin: str, room_id: str, events: Sequence[Fields]
@@ -68,40 +88,61 @@ class Intake:
         except NotFound:
             return await self._elsewhere.take_ends(origin, room_id, events)
         verified = await verify_events(self._signatures, events, room_id, room.version)
-        results: dict[EventId, str | None] = dict(verified.refused)
-        taking = self._taking.setdefault(room_id, asyncio.Lock())
-        async with taking:
-            known = await find_known(self._db, room, verified.pdus)
+        taken = await find_taken(self._db, room, verified.pdus)
+        results: dict[EventId, str | None] = {
+            **verified.refused,
+            **dict.fromkeys(taken, "another room has an event of this ID"),
+        }
+        pdus = {i: pdu for i, pdu in verified.pdus.items() if i not in taken}
+        async with self._turn(origin, room_id):
+            known = await find_known(self._db, room, pdus)
             new = {
-                i: pdu
-                for i, pdu in verified.pdus.items()
-                if i not in known or known[i].snapshot_nid is None
+                i: pdu for i, pdu in pdus.items() if i not in known or known[i].snapshot_nid is None
             }
-            results |= dict.fromkeys(verified.pdus.keys() - new.keys())
+            results |= dict.fromkeys(pdus.keys() - new.keys())
             if new:
                 results |= await self._take(origin, room, new)
-        if not taking.locked():
-            self._taking.pop(room_id, None)
+        tell_of_refusals(log, origin, room_id, results)
         return results
 
+    @asynccontextmanager
+    async def _turn(self, origin: str, room_id: str) -> AsyncIterator[None]:
+        """Wait until the server's earlier events of the room are taken."""
+        turn = self._taking.setdefault((origin, room_id), Turn())
+        turn.count += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.count -= 1
+            if not turn.count:
+                self._taking.pop((origin, room_id), None)
+
     async def _take(
-        self, origin: str, room: LiveRoom, new: dict[EventId, Pdu]
+        self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
     ) -> dict[EventId, str | None]:
-        asked = set(new)
-        new |= await self._events_between(origin, room, new)
-        states, refused = await self._states_behind_gaps(origin, room, new)
-        for event_id in refused:
-            new.pop(event_id, None)
-        await self._gaps.have_auth_events(origin, room, new)
-        verdicts = await self._arrivals.enter(room.room_id, in_order(new), states)
+        """Take events that have no place here yet; for each why it is refused, or None."""
+        pdus, states, refused = dict(new), dict[EventId, StateMap](), dict[EventId, str]()
+        try:
+            async with asyncio.timeout(CLOSING_TIMEOUT_S):
+                pdus |= await self._events_between(origin, room, new)
+                states, refused = await self._states_behind_gaps(origin, room, pdus)
+                certain = {i: pdu for i, pdu in pdus.items() if i not in refused}
+                await self._gaps.have_auth_events(origin, room, certain)
+        except TimeoutError:
+            log.info("%s does not close the gaps of %s in time", origin, room.room_id)
+        ordered = in_order(pdus)
+        verdicts = await self._arrivals.enter(room.room_id, ordered, states)
         for event_id, verdict in verdicts.items():
-            if verdict.standing is not Standing.ACCEPTED:
-                log.info("%s of %s: %s", event_id, room.room_id, verdict.reason)
-        results: dict[EventId, str | None] = {i: refused.get(i) for i in asked}
-        for event_id, verdict in verdicts.items():
-            if event_id in asked and verdict.standing is Standing.REJECTED:
-                results[event_id] = verdict.reason
-        return results
+            if verdict.standing in (None, Standing.REJECTED):
+                refused.setdefault(event_id, verdict.reason or "")
+        soft_failed = {i: v for i, v in verdicts.items() if v.standing is Standing.SOFT_FAILED}
+        for event_id, verdict in list(soft_failed.items())[:1]:
+            count = f"{len(soft_failed)} of {len(verdicts)} events"
+            log.info("%s of %s soft-failed, %s: %s", count, room.room_id, event_id, verdict.reason)
+        in_circles = new.keys() - {pdu.event_id for pdu in ordered}
+        refused |= dict.fromkeys(in_circles, "the event refers to itself, through others or not")
+        return {event_id: refused.get(event_id) for event_id in new}
 
     async def _unknown_prev(self, room: LiveRoom, new: Mapping[EventId, Pdu]) -> set[EventId]:
         """What the events follow that has no place in the room here, nor among themselves."""
@@ -133,7 +174,8 @@ class Intake:
                 log.info("%s does not tell of missing events: %s", origin, error)
                 break
             verified = await self._verify(found, room)
-            fresh = {i: p for i, p in verified.pdus.items() if i not in everything}
+            linked = reached_from(unknown, verified.pdus, lambda pdu: pdu.prev_events)
+            fresh = {i: p for i, p in linked.items() if i not in everything}
             if not fresh:
                 break
             between |= fresh
@@ -142,20 +184,25 @@ class Intake:
     async def _states_behind_gaps(
         self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
     ) -> tuple[dict[EventId, StateMap], dict[EventId, str]]:
-        """The state before each event that still follows an unknown one; whom that fails."""
+        """The state before each event that still follows an unknown one; whom that fails.
+
+        What follows an event that fails follows an unknown one too.
+        """
         states: dict[EventId, StateMap] = {}
         refused: dict[EventId, str] = {}
         unknown = await self._unknown_prev(room, new)
-        if not unknown:
-            return states, refused
-        open_ended = [i for i, pdu in new.items() if unknown & set(pdu.prev_events)]
-        for count, event_id in enumerate(open_ended):
+        asked = 0
+        for pdu in in_order(new) if unknown else ():
+            if not unknown.intersection(pdu.prev_events):
+                continue
             try:
-                if count >= MOST_UNKNOWN_REFERENCES:
+                if asked >= MOST_UNKNOWN_REFERENCES:
                     raise Unreachable("the event follows too many unknown ones")
-                states[event_id] = await self._gaps.state_before(origin, room, event_id)
+                asked += 1
+                states[pdu.event_id] = await self._gaps.state_before(origin, room, pdu.event_id)
             except MatrixError as error:
-                refused[event_id] = f"what the event follows cannot be had: {error.message}"
+                refused[pdu.event_id] = f"what the event follows cannot be had: {error.message}"
+                unknown.add(pdu.event_id)
         return states, refused
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:

@@ -6,13 +6,11 @@ signatures, its hash and, against its own auth events, the authorisation rules.
 
 from collections.abc import Mapping, Sequence
 
-from federation.protocol.auth_rules.general import check_auth, check_auth_events
-from federation.protocol.auth_rules.state import AuthState
-from federation.protocol.errors import AuthRuleFailed
+from federation.protocol.auth_events import CREATE
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Known, find_known
+from homeserver.rooms.arrivals import Known, find_fault, find_known, find_taken
 from homeserver.rooms.live import LiveRoom
 from homeserver.rooms.verified import in_order
 from storage.add_events import AddEvent, EventSeen
@@ -35,15 +33,21 @@ class Outliers:
     async def keep(self, room: LiveRoom, pdus: Mapping[EventId, Pdu]) -> dict[EventId, Known]:
         """Store those of the events that are not stored yet; all of them as they are known.
 
-        An event that its auth events do not allow, or one of whose auth events was rejected or
-        is missing, is stored as rejected.
+        An event that its auth events do not allow, or one of whose auth events was rejected, is
+        stored as rejected. One whose auth events are not all known is left out: whoever told of
+        it may have held them back.
         """
         wanted = {i for pdu in pdus.values() for i in (pdu.event_id, *pdu.auth_events)}
         known = await find_known(self._db, room, wanted)
+        taken = await find_taken(self._db, room, pdus)
+        entry = room.state.get(CREATE)
+        create = entry.pdu if entry is not None else None
         writes: list[Write] = []
-        for pdu in in_order({i: pdu for i, pdu in pdus.items() if i not in known}):
-            create = next((k.pdu for k in known.values() if k.pdu.type == "m.room.create"), None)
+        new = {i: pdu for i, pdu in pdus.items() if i not in known and i not in taken}
+        for pdu in in_order(new):
             standing = judge(pdu, known, create)
+            if standing is None:
+                continue
             (event_nid,) = await self._nids.events.take()
             known[pdu.event_id] = Known(event_nid, standing, None, pdu)
             writes.append(await self._row(room, known[pdu.event_id], known))
@@ -81,17 +85,17 @@ class Outliers:
         )
 
 
-def judge(pdu: Pdu, known: Mapping[EventId, Known], create: Pdu | None) -> Standing:
-    """Whether an outlier is to be used, going by its auth events."""
-    cited: Sequence[Known] = [known[i] for i in pdu.auth_events if i in known]
-    if len(cited) != len(pdu.auth_events):
-        return Standing.REJECTED
+def judge(pdu: Pdu, known: Mapping[EventId, Known], create: Pdu | None) -> Standing | None:
+    """Whether an outlier is to be used, going by its auth events; None if they are not all known.
+
+    `create` is the create event of the room; there is no other one.
+    """
+    if any(i not in known for i in pdu.auth_events):
+        return None
+    cited: Sequence[Known] = [known[i] for i in pdu.auth_events]
     if any(one.standing == Standing.REJECTED for one in cited):
         return Standing.REJECTED
-    events = [one.pdu for one in cited]
-    try:
-        check_auth_events(pdu, events)
-        check_auth(pdu, AuthState({e.state_place: e for e in events}, create=create))
-    except (AuthRuleFailed, ValueError):
+    if pdu.type == CREATE[0] and create is not None and pdu.event_id != create.event_id:
         return Standing.REJECTED
-    return Standing.OUTLIER
+    fault = find_fault(pdu, [one.pdu for one in cited], create)
+    return Standing.OUTLIER if fault is None else Standing.REJECTED

@@ -10,19 +10,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from federation.outbound.directory import RemoteDirectory
-from federation.outbound.errors import FederationError
+from federation.outbound.errors import BadAnswer, FederationError
 from federation.outbound.membership import JoinAnswer, RemoteDoors, RemoteTemplate
 from federation.protocol.build_event import complete_event
 from federation.protocol.canonical_json import decode
 from federation.protocol.errors import (
+    BadJson,
     BadState,
     Forbidden,
     IncompatibleRoomVersion,
+    InvalidEvent,
     MatrixError,
     NotFound,
+    TooLarge,
     UnsupportedRoomVersion,
 )
-from federation.protocol.event_format import parse_pdu
 from federation.protocol.identifiers import (
     EventId,
     RoomAlias,
@@ -55,6 +57,8 @@ T = TypeVar("T")
 MOST_SERVERS_TRIED = 5
 MEMBER = "m.room.member"
 VOUCHER = "join_authorised_via_users_server"
+BINDING = ("prev_events", "auth_events", "depth")
+"""What of a template is for the room to say."""
 
 
 class RemoteMembership:
@@ -102,10 +106,10 @@ class RemoteMembership:
 
         async def through(server: ServerName) -> None:
             template = await self._doors.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
-            join = self._complete(template, room_id, user_id, "join", content)
+            join = self._complete(server, template, room_id, user_id, "join", content)
             fields = decode(join.encoded)
             answer = await self._doors.send_join(server, room_id, join.event_id, fields)
-            await self._enter(room_id, template.room_version, join, answer)
+            await self._enter(room_id, join, answer)
 
         await self._try_servers(user_id, room_id, servers, through)
 
@@ -120,7 +124,7 @@ class RemoteMembership:
 
         async def through(server: ServerName) -> None:
             template = await self._doors.make_knock(server, room_id, user_id, list(ROOM_VERSIONS))
-            knock = self._complete(template, room_id, user_id, "knock", content)
+            knock = self._complete(server, template, room_id, user_id, "knock", content)
             fields = decode(knock.encoded)
             shown = await self._doors.send_knock(server, room_id, knock.event_id, fields)
             await self._elsewhere.keep_knock(knock, shown)
@@ -137,7 +141,7 @@ class RemoteMembership:
 
         async def through(server: ServerName) -> Pdu:
             template = await self._doors.make_leave(server, room_id, user_id)
-            leave = self._complete(template, room_id, user_id, "leave", content)
+            leave = self._complete(server, template, room_id, user_id, "leave", content)
             fields = decode(leave.encoded)
             await self._doors.send_leave(server, room_id, leave.event_id, fields)
             return leave
@@ -205,33 +209,35 @@ class RemoteMembership:
         except FederationError as error:
             raise error.relayed() from error
 
-    async def _enter(self, room_id: RoomId, version_id: str, join: Pdu, answer: JoinAnswer) -> None:
-        version = get_room_version(version_id)
+    async def _enter(self, room_id: RoomId, join: Pdu, answer: JoinAnswer) -> None:
+        version = join.room_version
         if answer.event is not None:
-            signed = parse_pdu(answer.event, version, event_id=join.event_id)
-            if signed.event_id == join.event_id and signed.content == join.content:
-                join = signed
+            verified = await verify_events(self._signatures, [answer.event], room_id, version)
+            join = cosigned(join, verified.pdus.get(join.event_id))
+        if VOUCHER in join.content:
+            (problem,) = await self._signatures.check_events([decode(join.encoded)], version)
+            if problem is not None:
+                raise BadState(f"The join that was let in is not rightly signed: {problem}")
         welcome = Welcome(join, answer.state, answer.auth_chain)
         await self._entering.enter(room_id, version, welcome)
 
     def _complete(
         self,
+        server: ServerName,
         template: RemoteTemplate,
         room_id: RoomId,
         user_id: UserId,
         membership: str,
         content: Mapping[str, Any],
     ) -> Pdu:
-        """The signed member event; of the template only what binds it to the room is used."""
-        version = get_room_version(template.room_version)
+        """The signed member event; of the template only what binds it to the room is used.
+
+        Raises `BadAnswer` if that does not make an event.
+        """
         offered = template.event.get("content")
-        kept = (
-            {VOUCHER: offered[VOUCHER]}
-            if isinstance(offered, Mapping) and VOUCHER in offered
-            else {}
-        )
-        fields = {
-            **template.event,
+        voucher = offered.get(VOUCHER) if isinstance(offered, Mapping) else None
+        kept = {VOUCHER: voucher} if isinstance(voucher, str) else {}
+        fields = {key: template.event[key] for key in BINDING if key in template.event} | {
             "type": MEMBER,
             "room_id": room_id,
             "sender": user_id,
@@ -239,9 +245,15 @@ class RemoteMembership:
             "origin_server_ts": self._clock(),
             "content": {**content, **kept, "membership": membership},
         }
-        pairs = version.event_format is EventFormat.V1
-        opaque_id = secrets.token_urlsafe(16) if pairs else None
-        return complete_event(fields, version, self._server_name, self._key, opaque_id=opaque_id)
+        try:
+            version = get_room_version(template.room_version)
+            pairs = version.event_format is EventFormat.V1
+            opaque_id = secrets.token_urlsafe(16) if pairs else None
+            return complete_event(
+                fields, version, self._server_name, self._key, opaque_id=opaque_id
+            )
+        except (BadJson, InvalidEvent, TooLarge, UnsupportedRoomVersion) as error:
+            raise BadAnswer(server, f"its template makes no event: {error.message}") from error
 
     async def _try_servers(
         self,
@@ -292,3 +304,12 @@ def rank_failure(error: FederationError | BadState) -> int:
     if is_final(error) or error.answer_errcode == Forbidden.errcode:
         return 0
     return 1 if error.answer_errcode is not None else 2 if error.reachable else 3
+
+
+def cosigned(ours: Pdu, theirs: Pdu | None) -> Pdu:
+    """Our event as another server gave it back, which may have signed it, but not changed it."""
+    if theirs is None:
+        return ours
+    fields, other = decode(ours.encoded), decode(theirs.encoded)
+    is_same = {**fields, "signatures": {}} == {**other, "signatures": {}}
+    return theirs if is_same else ours

@@ -3,7 +3,9 @@
 Source: server-server API, "Checks performed on receipt of a PDU", steps 1 to 3.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from federation.protocol.content_hash import check_content_hash
@@ -44,11 +46,19 @@ def identify(
         except MatrixError as error:
             refused[event_id] = error.message
             continue
-        if pdu.room_id == room_id:
-            found[event_id] = fields
-        else:
+        if pdu.room_id != room_id:
             refused[event_id] = f"the event is of room {pdu.room_id}"
+        elif not is_storable(pdu):
+            refused[event_id] = "the event has a NUL in a name, which cannot be kept"
+        else:
+            found[event_id] = fields
     return found, refused
+
+
+def is_storable(pdu: Pdu) -> bool:
+    """Whether the names in an event are texts that a database takes."""
+    names = (pdu.event_id, pdu.type, pdu.sender, pdu.state_key or "")
+    return not any("\0" in name for name in (*names, *pdu.prev_events, *pdu.auth_events))
 
 
 async def verify_events(
@@ -73,20 +83,23 @@ async def verify_events(
 def in_order(pdus: Mapping[EventId, Pdu]) -> list[Pdu]:
     """Each event after those of the others that it refers to; ties by depth and ID.
 
-    Events that refer to each other in a circle, which valid hashes rule out, are left out.
+    Events that refer to each other in a circle are left out. In room versions 1 and 2, where
+    servers name their events as they like, there can be such.
     """
     waiting = {
-        event_id: {i for i in (*pdu.prev_events, *pdu.auth_events) if i in pdus and i != event_id}
+        event_id: {i for i in (*pdu.prev_events, *pdu.auth_events) if i in pdus}
         for event_id, pdu in pdus.items()
     }
     followers: dict[EventId, list[EventId]] = {}
     for event_id, before in waiting.items():
         for other in before:
             followers.setdefault(other, []).append(event_id)
-    ready = sorted((i for i, before in waiting.items() if not before), key=lambda i: rank(pdus[i]))
+    ready = deque(
+        sorted((i for i, before in waiting.items() if not before), key=lambda i: rank(pdus[i]))
+    )
     ordered: list[Pdu] = []
     while ready:
-        event_id = ready.pop(0)
+        event_id = ready.popleft()
         ordered.append(pdus[event_id])
         freed = []
         for follower in followers.get(event_id, ()):
@@ -97,6 +110,37 @@ def in_order(pdus: Mapping[EventId, Pdu]) -> list[Pdu]:
     return ordered
 
 
+def reached_from(
+    starts: Iterable[EventId],
+    pdus: Mapping[EventId, Pdu],
+    references: Callable[[Pdu], Iterable[EventId]],
+) -> dict[EventId, Pdu]:
+    """Those of the events that the starts lead to, one reference after the other.
+
+    What a server tells besides is none of the business that it was asked about.
+    """
+    reached: dict[EventId, Pdu] = {}
+    waiting = list(starts)
+    while waiting:
+        event_id = waiting.pop()
+        pdu = pdus.get(event_id)
+        if pdu is not None and event_id not in reached:
+            reached[event_id] = pdu
+            waiting += references(pdu)
+    return reached
+
+
 def rank(pdu: Pdu) -> tuple[int, str]:
     """Where an event stands among others that it does not refer to."""
     return (pdu.depth, pdu.event_id)
+
+
+def tell_of_refusals(
+    log: logging.Logger, origin: str, room_id: str, results: Mapping[EventId, str | None]
+) -> None:
+    """Log one line for all events of a server that are refused."""
+    refused = ((event_id, reason) for event_id, reason in results.items() if reason is not None)
+    first = next(refused, None)
+    if first is not None:
+        count = f"{1 + sum(1 for _ in refused)} of {len(results)} events"
+        log.info("%s of %s from %s refused, %s: %s", count, room_id, origin, *first)
