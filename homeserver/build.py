@@ -53,12 +53,14 @@ from homeserver.users.remote_profiles import NoRemoteProfiles, RemoteProfiles
 from homeserver.users.users import UserPorts, Users, build_users
 from homeserver.version import hearth_version
 from storage import bus as bus_module
+from storage.auth_edges import AuthEdges
 from storage.bus import Bus
 from storage.changes import Change, EventAdded
 from storage.committer import CHANNEL, Committer, Write
 from storage.database import Pool
 from storage.names import Names
 from storage.nids import Nids
+from storage.state_layers import StateLayers
 from storage.stream import Stream
 
 SESSIONS = "sessions"
@@ -77,6 +79,8 @@ class Core:
     committer: Committer
     nids: Nids
     live: LiveRooms
+    layers: StateLayers
+    edges: AuthEdges
     append: Append
     send: Send
     access: ServerAccess
@@ -100,8 +104,9 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
     }
     committer = Committer(dsn, stream.published, heard, bus.lost)
     nids = Nids(db)
-    live = LiveRooms(db, names, cache_bytes // 4)
-    append = Append(db, names, nids, live, committer, server_name)
+    layers = StateLayers(db, cache_bytes // 16)
+    live = LiveRooms(db, names, layers, cache_bytes // 8)
+    append = Append(db, names, nids, live, layers, committer, server_name)
     key = links.own.current[0]
     send = Send(db, live, append, clock, server_name, key)
 
@@ -123,6 +128,8 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
         committer,
         nids,
         live,
+        layers,
+        AuthEdges(db, cache_bytes // 32),
         append,
         send,
         ServerAccess(db, names, cache_bytes // 64),
@@ -272,6 +279,8 @@ def _build_shared_rooms(core: Core, invites: InvitePermissions) -> SharedRooms:
         nids=core.nids,
         committer=core.committer,
         live=core.live,
+        layers=core.layers,
+        edges=core.edges,
         append=core.append,
         send=core.send,
         access=core.access,

@@ -10,7 +10,7 @@ from homeserver.clock import Clock
 from homeserver.other_servers.event_signatures import EventSignatures
 from homeserver.other_servers.links import Links
 from homeserver.rooms.append import Append
-from homeserver.rooms.arrivals import Arrivals, Door
+from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering
@@ -24,10 +24,13 @@ from homeserver.rooms.resident import Resident
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import Send
 from homeserver.rooms.server_access import ServerAccess
+from homeserver.rooms.taking import Door
+from storage.auth_edges import AuthEdges
 from storage.committer import Committer
 from storage.database import Pool
 from storage.names import Names
 from storage.nids import Nids
+from storage.state_layers import StateLayers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def build_shared_rooms(
     nids: Nids,
     committer: Committer,
     live: LiveRooms,
+    layers: StateLayers,
+    edges: AuthEdges,
     append: Append,
     send: Send,
     access: ServerAccess,
@@ -63,7 +68,8 @@ def build_shared_rooms(
     """Put the services together."""
     name, key = ServerName(links.own.server_name), links.own.current[0]
     signatures = EventSignatures(links.keyring)
-    arrivals = Arrivals(Door(db, names, nids, live, append))
+    door = Door(db, names, nids, live, layers, edges, append)
+    arrivals = Arrivals(door)
     outliers = Outliers(db, names, nids, committer)
     entering = Entering(db, names, nids, live, committer, append, signatures)
     elsewhere = Elsewhere(db, names, nids, committer, signatures, invitations, name, key)
@@ -71,7 +77,7 @@ def build_shared_rooms(
     gaps = GapStates(db, names, outliers, signatures, fetcher)
     return SharedRooms(
         intake=Intake(db, live, arrivals, gaps, elsewhere, signatures, fetcher),
-        backfill=Backfill(db, names, nids, live, committer, signatures, fetcher, gaps, name),
+        backfill=Backfill(door, committer, signatures, fetcher, gaps, name),
         resident=Resident(
             db,
             names,

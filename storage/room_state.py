@@ -114,13 +114,23 @@ def derive_snapshot(
     return NewSnapshot(Snapshot(snapshot_nid, layers), room_nid, entries)
 
 
-SELECT_SNAPSHOT = "SELECT layers, sizes FROM state_snapshots WHERE snapshot_nid = $1"
+SELECT_SNAPSHOTS = """
+    SELECT snapshot_nid, layers, sizes
+      FROM state_snapshots
+     WHERE snapshot_nid = ANY($1::bigint[])
+"""
+
+
+async def get_snapshots(db: Database, snapshot_nids: Iterable[int]) -> list[Snapshot]:
+    """The stacks of snapshots that were written, in no particular order."""
+    rows = await db.fetch(SELECT_SNAPSHOTS, list(snapshot_nids))
+    return [Snapshot(nid, tuple(map(Layer, layers, sizes))) for nid, layers, sizes in rows]
 
 
 async def get_snapshot(db: Database, snapshot_nid: int) -> Snapshot:
     """The stack of a snapshot that was written."""
-    layers, sizes = await db.fetchrow(SELECT_SNAPSHOT, snapshot_nid)
-    return Snapshot(snapshot_nid, tuple(map(Layer, layers, sizes)))
+    (snapshot,) = await get_snapshots(db, (snapshot_nid,))
+    return snapshot
 
 
 SELECT_LAYERS = """
@@ -268,3 +278,23 @@ async def get_places_at(
         if event != REMOVED:
             result[top][place] = event
     return result
+
+
+SELECT_PLACES_IN = """
+    SELECT layer.snapshot_nid, place, layer.event_nids[found.at]
+      FROM state_snapshots AS layer
+      CROSS JOIN unnest($2::integer[]) AS place
+      CROSS JOIN LATERAL array_position(layer.places, place) AS found (at)
+     WHERE layer.snapshot_nid = ANY($1::bigint[])
+       AND found.at IS NOT NULL
+"""
+
+
+async def get_places_in(
+    db: Database, snapshot_nids: Iterable[int], places: Iterable[int]
+) -> dict[int, dict[int, int]]:
+    """Chosen places of single layers: layer -> place -> event, or `REMOVED`."""
+    found: dict[int, dict[int, int]] = {}
+    for nid, place, event in await db.fetch(SELECT_PLACES_IN, list(snapshot_nids), list(places)):
+        found.setdefault(nid, {})[place] = event
+    return found

@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from federation.protocol.canonical_json import encode_for
+from federation.protocol.event_format import parse_stored_pdu
 from federation.protocol.event_rendering import decode_event
+from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact
 from federation.protocol.room_versions import EventFormat
-from homeserver.rooms.live import LiveRoom, LiveRooms, StateEntry
+from homeserver.rooms.live import Known, LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.redactions import may_redact
+from homeserver.rooms.room_events import RoomEvents
 from storage.add_events import (
     AddEvent,
     HeadMove,
@@ -28,10 +31,10 @@ from storage.add_events import (
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Committer, Write
 from storage.database import Database
-from storage.events import find_event
 from storage.names import Names
 from storage.nids import Nids
-from storage.room_state import Snapshot, derive_snapshot, layers_to_merge
+from storage.room_state import NewSnapshot, Snapshot, derive_snapshot, layers_to_merge
+from storage.state_layers import StateLayers
 
 MEMBER = "m.room.member"
 REDACTION = "m.room.redaction"
@@ -47,6 +50,7 @@ class Append:
         names: Names,
         nids: Nids,
         live: LiveRooms,
+        layers: StateLayers,
         committer: Committer,
         server_name: str,
     ) -> None:
@@ -54,6 +58,7 @@ class Append:
         self._names = names
         self._nids = nids
         self._live = live
+        self._layers = layers
         self._committer = committer
         self._server_name = server_name
 
@@ -140,6 +145,7 @@ class Append:
         room.revision += 1
         room.max_depth = head.max_depth
         room.extremities = {event_nid: pdu.event_id}
+        room.ahead.add(Known(event_nid, Standing.ACCEPTED, snapshot_nid, pdu), auth_nids)
         if room.version.event_format is EventFormat.V1:
             room.tip_fields = {pdu.event_id: stored.fields}
         return writes
@@ -164,26 +170,33 @@ class Append:
         return done
 
     def _watch(self, room: LiveRoom, done: "asyncio.Future[int]") -> None:
-        room.pending += 1
+        staged = room.ahead.take_staged()
 
         def settle(future: "asyncio.Future[int]") -> None:
-            room.pending -= 1
-            if future.cancelled() or future.exception() is not None:
-                self._live.drop(room)
-            elif not room.pending:
-                room.forget_large_layers()
+            are_stored = not future.cancelled() and future.exception() is None
+            self._live.settle(room, staged, are_stored=are_stored)
 
         done.add_done_callback(settle)
 
     async def _derive(self, room: LiveRoom, changes: Mapping[int, int]) -> Write:
-        base: Snapshot | None = room.snapshot
-        swallowed = await self._live.read_top_layers(room, layers_to_merge(base, len(changes)))
-        (snapshot_nid,) = await self._nids.snapshots.take()
-        new = derive_snapshot(base, changes, swallowed, snapshot_nid, room.room_nid)
-        for layer in (base.layers if base else ())[: len(swallowed)]:
-            del room.layer_entries[layer.snapshot_nid]
-        room.layer_entries[snapshot_nid] = new.entries
+        new = await self.derive(room, room.snapshot, changes)
         room.snapshot = new.snapshot
+        return new
+
+    async def derive(
+        self, room: LiveRoom, base: Snapshot | None, changes: Mapping[int, int]
+    ) -> NewSnapshot:
+        """A new layer over a state of the room; it counts at once, and must be submitted."""
+        swallowed = [
+            layer.snapshot_nid
+            for layer in (base.layers if base else ())[: layers_to_merge(base, len(changes))]
+        ]
+        entries = await self._layers.entries(swallowed) if swallowed else {}
+        (snapshot_nid,) = await self._nids.snapshots.take()
+        new = derive_snapshot(
+            base, changes, [entries[nid] for nid in swallowed], snapshot_nid, room.room_nid
+        )
+        self._live.hold(room, new)
         return new
 
     def is_ours(self, user_id: str) -> bool:
@@ -205,20 +218,20 @@ class Append:
         """What a redaction does to its target; None for any other event."""
         if pdu.type != REDACTION or pdu.redacts is None:
             return None
-        target = await find_event(self._db, pdu.redacts)
-        if (
-            target is None
-            or target.room_nid != room.room_nid
-            or not may_redact(pdu, target.sender, room.power)
-        ):
+        target = await self._find_target(room, pdu.redacts)
+        if target is None or not may_redact(pdu, target.pdu.sender, room.power):
             return RedactionEffect(pdu.redacts, None, None)
-        redacted = encode_for(redact(target.fields, room.version), room.version)
-        if target.place_nid is not None:
-            place = (target.type, str(target.state_key))
-            entry = room.state.get(place)
-            if entry is not None and entry.event_nid == target.event_nid:
-                room.state.pop(place)
+        fields = decode_event(target.pdu.encoded, room.version)
+        redacted = encode_for(redact(fields, room.version), room.version)
+        entry = room.state.get(target.pdu.state_place) if target.pdu.is_state else None
+        if entry is not None and entry.event_nid == target.event_nid:
+            event = parse_stored_pdu(redacted, room.version, target.pdu.event_id, room.room_id)
+            room.set_entry(target.pdu.state_place, StateEntry(target.event_nid, event))
         return RedactionEffect(pdu.redacts, target.event_nid, redacted)
+
+    async def _find_target(self, room: LiveRoom, redacts: str) -> Known | None:
+        events = await RoomEvents(self._db, room).by_id([EventId(redacts)])
+        return events.get(EventId(redacts))
 
 
 def find_relation(content: Mapping[str, Any]) -> Relation | None:

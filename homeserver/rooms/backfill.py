@@ -20,13 +20,15 @@ from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from homeserver.rooms.append import find_relation
-from homeserver.rooms.arrivals import Known, find_known, find_taken, known_of, places_of
+from homeserver.rooms.arrivals import find_known, find_taken
 from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.history_token import Gap
-from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.outliers import judge
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import Resolver, StateMap
+from homeserver.rooms.room_events import known_of
+from homeserver.rooms.taking import Door, places_of
 from homeserver.rooms.verified import (
     Verified,
     in_order,
@@ -37,10 +39,8 @@ from homeserver.rooms.verified import (
 from storage.add_events import AddEvent, DropOutlier, EventSeen
 from storage.changes import Standing, StoredEvent
 from storage.committer import Committer, Write
-from storage.database import Database
 from storage.events import get_events
-from storage.names import Names
-from storage.nids import Nids, NidSequence
+from storage.nids import NidSequence
 from storage.room_state import Snapshot, derive_snapshot, layers_to_merge
 from storage.rooms import servers_in_room
 
@@ -73,21 +73,18 @@ class Backfill:
 
     def __init__(
         self,
-        db: Database,
-        names: Names,
-        nids: Nids,
-        live: LiveRooms,
+        door: Door,
         committer: Committer,
         signatures: Signatures,
         source: EventSource,
         states: GapStates,
         server_name: str,
     ) -> None:
-        self._db = db
-        self._names = names
-        self._nids = nids
-        self._positions = NidSequence(db, "backfill_positions")
-        self._live = live
+        self._door = door
+        self._db = door.db
+        self._names = door.names
+        self._positions = NidSequence(door.db, "backfill_positions")
+        self._live = door.live
         self._committer = committer
         self._signatures = signatures
         self._source = source
@@ -148,7 +145,7 @@ class Backfill:
         ordered = in_order(new)
         await self._states.have_auth_events(server, room, new)
         known |= await find_known(self._db, room, everything)
-        placing = Placing(self._db, self._names, self._nids, room, known)
+        placing = Placing(self._door, room, known)
         positions = sorted(await self._positions.take(len(ordered)))
         misplaced: dict[EventId, str] = {}
         asked = 0
@@ -183,12 +180,10 @@ class Before:
 class Placing:
     """Gives fetched events their places; each rests on those placed before it."""
 
-    def __init__(
-        self, db: Database, names: Names, nids: Nids, room: LiveRoom, known: dict[EventId, Known]
-    ) -> None:
-        self._db = db
-        self._names = names
-        self._nids = nids
+    def __init__(self, door: Door, room: LiveRoom, known: dict[EventId, Known]) -> None:
+        self._door = door
+        self._names = door.names
+        self._nids = door.nids
         self._room = room
         self._known = known
         self._pdus: dict[int, Pdu] = {one.event_nid: one.pdu for one in known.values()}
@@ -209,10 +204,11 @@ class Placing:
             return None
         if len({one.snapshot.snapshot_nid for one in found}) == 1:
             return found[0]
-        resolver = Resolver(self._db, self._names, self._room.room_id, self._room.version)
+        door = self._door
+        resolver = Resolver(door.db, door.names, door.layers, door.edges, self._room)
         for event_id in self._after:
             one = self._known[event_id]
-            resolver.add(one.event_nid, one.pdu, self._numbers(one.pdu.auth_events))
+            resolver.add(one, self._numbers(one.pdu.auth_events))
         return await self.first_state(await resolver.resolve([one.state for one in found]))
 
     async def place(self, pdu: Pdu, position: int, before: Before) -> None:
@@ -272,7 +268,7 @@ class Placing:
         places = await self._names.places.find_nids((CREATE, *places_of(pdu)))
         nids = {place: state[nid] for place, nid in places.items() if nid in state}
         unread = [nid for nid in nids.values() if nid not in self._pdus]
-        for nid, event in (await get_events(self._db, unread)).items():
+        for nid, event in (await get_events(self._door.db, unread)).items():
             self._pdus[nid] = known_of(self._room, event).pdu
         try:
             check_auth(pdu, AuthState({place: self._pdus[nid] for place, nid in nids.items()}))

@@ -17,8 +17,7 @@ from federation.protocol.identifiers import EventId, RoomId
 from federation.protocol.pdu import Pdu, StateKey
 from federation.protocol.room_versions import RoomVersion
 from homeserver.rooms.append import MEMBER, Append, find_relation
-from homeserver.rooms.arrivals import Known
-from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.live import Known, LiveRooms
 from homeserver.rooms.outliers import judge
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.verified import identify, in_order, verify_events

@@ -8,8 +8,8 @@ from federation.protocol.auth_events import CREATE
 from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Known, find_known
-from homeserver.rooms.live import LiveRoom
+from homeserver.rooms.arrivals import find_known
+from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap

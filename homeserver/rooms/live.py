@@ -7,9 +7,9 @@ was about to use it loads it again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from federation.protocol.auth_events import CREATE, POWER_LEVELS
@@ -24,13 +24,11 @@ from storage.cache import Cache
 from storage.database import Database
 from storage.events import get_event_ids
 from storage.names import Names, RoomName
-from storage.room_state import Snapshot, get_layers, get_snapshot
+from storage.room_state import NewSnapshot, Snapshot
+from storage.state_layers import StateLayers
 
 ROOM_COST = 8_000
 """Bytes that a live room with the state of a conversation takes, as measured."""
-
-KEPT_LAYER_ENTRIES = 256
-"""Larger layers are read again when they are merged, rather than kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +39,72 @@ class StateEntry:
     pdu: Pdu
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An event as others refer to it; `snapshot_nid` is the state after it, None for an outlier."""
+
+    event_nid: int
+    standing: int
+    snapshot_nid: int | None
+    pdu: Pdu
+
+
+@dataclass(slots=True)
+class Staged:
+    """What goes to the committer together: numbers of events and of snapshots."""
+
+    events: list[int] = field(default_factory=list)
+    snapshots: list[int] = field(default_factory=list)
+
+
+class Ahead:
+    """What a room has staged and may not be in the database yet."""
+
+    __slots__ = ("_staged", "by_id", "by_nid", "edges")
+
+    def __init__(self) -> None:
+        self.by_id: dict[EventId, Known] = {}
+        self.by_nid: dict[int, Known] = {}
+        self.edges: dict[int, Sequence[int]] = {}
+        """By event, the auth events."""
+        self._staged = Staged()
+
+    def add(self, known: Known, auth_nids: Sequence[int]) -> None:
+        """An event is on its way to the database."""
+        self.by_id[known.pdu.event_id] = known
+        self.by_nid[known.event_nid] = known
+        self.edges[known.event_nid] = auth_nids
+        self._staged.events.append(known.event_nid)
+
+    def add_snapshot(self, snapshot_nid: int) -> None:
+        """A snapshot is on its way to the database."""
+        self._staged.snapshots.append(snapshot_nid)
+
+    def take_staged(self) -> Staged:
+        """What was added since the last call; it is handed to the committer now."""
+        staged, self._staged = self._staged, Staged()
+        return staged
+
+    def forget(self, staged: Staged) -> None:
+        """What was handed to the committer together is in the database."""
+        for event_nid in staged.events:
+            known = self.by_nid.pop(event_nid, None)
+            self.edges.pop(event_nid, None)
+            if known is not None:
+                self.by_id.pop(known.pdu.event_id, None)
+
+
 class LiveRoom:
     """A room's head and the known part of its current state. Hold `lock` while using either."""
 
     __slots__ = (
         "_power",
+        "ahead",
         "create",
         "extremities",
         "is_stale",
-        "layer_entries",
         "lock",
         "max_depth",
-        "pending",
         "revision",
         "room_id",
         "room_nid",
@@ -72,10 +124,9 @@ class LiveRoom:
         self.extremities: dict[int, EventId] = {}
         self.snapshot: Snapshot | None = None
         self.state: dict[StateKey, StateEntry | None] = {}
-        self.layer_entries: dict[int, Mapping[int, int]] = {}
+        self.ahead = Ahead()
         self.tip_fields: dict[EventId, Mapping[str, Any]] = {}
         """In room versions 1 and 2: the newest event, whose hash the next one carries."""
-        self.pending = 0
         self.is_stale = False
         self._power: PowerLevels | None = None
 
@@ -105,11 +156,6 @@ class LiveRoom:
             self._power = PowerLevels(levels.pdu.content if levels else None, create.pdu)
         return self._power
 
-    def forget_large_layers(self) -> None:
-        """Give back the memory of layers that can be read from the database."""
-        for nid in [n for n, e in self.layer_entries.items() if len(e) > KEPT_LAYER_ENTRIES]:
-            del self.layer_entries[nid]
-
 
 SELECT_HEAD = """
     SELECT revision, snapshot_nid, max_depth, forward_extremities
@@ -136,9 +182,10 @@ ALWAYS_LOADED: tuple[StateKey, ...] = (CREATE, POWER_LEVELS)
 class LiveRooms:
     """The live rooms of this process, bounded; the least recently used are loaded again."""
 
-    def __init__(self, db: Database, names: Names, max_bytes: int) -> None:
+    def __init__(self, db: Database, names: Names, layers: StateLayers, max_bytes: int) -> None:
         self._db = db
         self._names = names
+        self._layers = layers
         self._rooms: Cache[str, LiveRoom] = Cache(max_bytes)
         self._loading: dict[str, asyncio.Lock] = {}
 
@@ -182,6 +229,7 @@ class LiveRooms:
     def drop(self, room: LiveRoom) -> None:
         """The room is not what it seemed to be; the next user loads it again."""
         room.is_stale = True
+        self._layers.release(room.ahead.take_staged().snapshots, are_stored=False)
         if self._rooms.get(room.room_id) is room:
             self._rooms.discard(room.room_id)
 
@@ -204,7 +252,7 @@ class LiveRooms:
         ids = await get_event_ids(self._db, extremities)
         room.extremities = {nid: EventId(ids[nid]) for nid in extremities}
         if snapshot_nid is not None:
-            room.snapshot = await get_snapshot(self._db, snapshot_nid)
+            room.snapshot = await self._layers.snapshot(snapshot_nid)
         await self.load_entries(room, ALWAYS_LOADED)
         return room
 
@@ -222,12 +270,15 @@ class LiveRooms:
             pdu = parse_stored_pdu(encoded, room.version, EventId(event_id), room.room_id)
             room.set_entry((event_type, state_key), StateEntry(event_nid, pdu))
 
-    async def read_top_layers(self, room: LiveRoom, count: int) -> list[Mapping[int, int]]:
-        """The entries of the topmost `count` layers of the room's current state."""
-        layers = room.snapshot.layers[:count] if room.snapshot is not None else ()
-        nids = [layer.snapshot_nid for layer in layers]
-        missing = [nid for nid in nids if nid not in room.layer_entries]
-        if missing:
-            read = await get_layers(self._db, missing)
-            room.layer_entries.update(zip(missing, read, strict=True))
-        return [room.layer_entries[nid] for nid in nids]
+    def hold(self, room: LiveRoom, new: NewSnapshot) -> None:
+        """A snapshot of the room is on its way to the database."""
+        room.ahead.add_snapshot(new.snapshot.snapshot_nid)
+        self._layers.hold(new)
+
+    def settle(self, room: LiveRoom, staged: Staged, *, are_stored: bool) -> None:
+        """What was handed to the committer together is in the database, or never will be."""
+        self._layers.release(staged.snapshots, are_stored=are_stored)
+        if are_stored:
+            room.ahead.forget(staged)
+        else:
+            self.drop(room)

@@ -10,8 +10,9 @@ from federation.protocol.auth_events import CREATE
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Known, find_fault, find_known, find_taken
-from homeserver.rooms.live import LiveRoom
+from homeserver.rooms.arrivals import find_known, find_taken
+from homeserver.rooms.live import Known, LiveRoom
+from homeserver.rooms.taking import find_fault
 from homeserver.rooms.verified import in_order
 from storage.add_events import AddEvent, EventSeen
 from storage.changes import Standing, StoredEvent

@@ -24,13 +24,14 @@ from federation.protocol.room_versions import EventFormat
 from federation.protocol.signatures import SigningKey, sign_event
 from homeserver.clock import Clock
 from homeserver.rooms.arrivals import Arrivals, find_known
+from homeserver.rooms.auth_chains import MOST_EVENTS
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.stripped_state import stripped_state_of
 from homeserver.rooms.verified import verify_events
-from storage.auth_edges import get_auth_edges
+from storage.auth_chains import get_auth_chain
 from storage.changes import Standing, StoredEvent
 from storage.database import Database
 from storage.events import find_event, get_events
@@ -262,8 +263,9 @@ class Resident:
             heroes = find_heroes(state.values(), pdu.sender)
             state = {n: e for n, e in state.items() if e.type != MEMBER or n in heroes}
         chain_start = [*state, *await self._auth_nids(room, pdu)]
-        edges = await get_auth_edges(self._db, chain_start)
-        chain_nids = set(edges) - (set(state) if omit_members else set())
+        chain_nids = {*chain_start, *await get_auth_chain(self._db, chain_start, MOST_EVENTS)}
+        if omit_members:
+            chain_nids -= state.keys()
         chain = await get_events(self._db, chain_nids)
         return Admission(
             pdu.encoded,

@@ -1,62 +1,108 @@
 """State resolution over the database: states in, one state out.
 
-States are maps of integers (place -> event). Of the events only those are read that the
-algorithm asks for: what is in conflict, the auth difference, and the few that speak for them.
+States are maps of integers (place -> event), and only as much of them as they differ in: what all
+of them share is asked for place by place, where a rule wants it. Of the events only those are read
+that the algorithm asks for: what is in conflict, the auth difference, and the few that speak for
+them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from federation.protocol.auth_events import auth_event_places
-from federation.protocol.event_format import parse_stored_pdu
-from federation.protocol.identifiers import EventId, RoomId
-from federation.protocol.pdu import Pdu
+from federation.protocol.identifiers import EventId
 from federation.protocol.room_versions import RoomVersion, StateResolution
 from federation.protocol.state_resolution.conflicted import (
     SplitState,
     find_auth_difference,
     find_conflicted_subgraph,
+    find_reachable,
     split_conflicted,
 )
 from federation.protocol.state_resolution.known_events import Loaded
 from federation.protocol.state_resolution.resolve import resolve
-from storage.auth_edges import get_auth_edges
-from storage.changes import Standing, StoredEvent
+from homeserver.rooms.live import Known, LiveRoom
+from homeserver.rooms.room_events import RoomEvents
+from storage.auth_edges import AuthEdges, Edges, find_vouching
+from storage.changes import Standing
 from storage.database import Database
-from storage.events import find_events, get_events
 from storage.names import Names
+from storage.room_state import REMOVED, Snapshot
+from storage.state_layers import StateLayers
 
 StateMap = Mapping[int, int]
 """A state in numbers: place -> event."""
 
 
-class Resolver:
-    """Resolves the states of one room, some of whose events may not be stored yet."""
+@dataclass(frozen=True, slots=True)
+class Undisputed:
+    """What all states share beyond the maps that are resolved."""
 
-    def __init__(self, db: Database, names: Names, room_id: RoomId, version: RoomVersion) -> None:
+    at: Callable[[Iterable[int]], Awaitable[StateMap]]
+    """Looks places up."""
+    whole: Callable[[], Awaitable[StateMap]]
+    """Reads all of it, which is for the rare case that nothing less will do."""
+
+
+class Resolver:
+    """Resolves states of one room, some of whose events may not be stored yet."""
+
+    def __init__(
+        self, db: Database, names: Names, layers: StateLayers, edges: AuthEdges, room: LiveRoom
+    ) -> None:
         self._db = db
         self._names = names
-        self._room_id = room_id
-        self._version = version
-        self._pdus: dict[int, Pdu] = {}
-        self._nids: dict[EventId, int] = {}
-        self._rejected: set[EventId] = set()
-        self._edges: dict[int, list[int]] = {}
+        self._layers = layers
+        self._all_edges = edges
+        self._version: RoomVersion = room.version
+        self._edges: dict[int, Sequence[int]] = {}
+        self._room = room
+        self.events = RoomEvents(db, room)
 
-    def add(self, event_nid: int, pdu: Pdu, auth_nids: Sequence[int]) -> None:
+    def add(self, known: Known, auth_nids: Sequence[int]) -> None:
         """Make known an event that is about to be stored."""
-        self._pdus[event_nid] = pdu
-        self._nids[pdu.event_id] = event_nid
-        self._edges[event_nid] = list(auth_nids)
+        self.events.add(known)
+        self._edges[known.event_nid] = list(auth_nids)
 
-    async def resolve(self, states: Sequence[StateMap]) -> dict[int, int]:
-        """The state that the room's version makes of several."""
-        versions_1 = self._version.state_resolution is StateResolution.V1
-        split = split_conflicted(states, absence_conflicts=not versions_1)
+    async def resolve_snapshots(self, snapshots: Sequence[Snapshot]) -> tuple[int, dict[int, int]]:
+        """Which of the states comes closest to what they resolve to, and what leads from it there.
+
+        If the result is one of the states, nothing leads on from it. Otherwise it is the first.
+        """
+        compared = await self._layers.compare(snapshots)
+        places = compared[0].keys()
+        states = [{p: e for p, e in state.items() if e != REMOVED} for state in compared]
+
+        async def at(wanted: Iterable[int]) -> StateMap:
+            return await self._layers.at(snapshots[0], set(wanted) - places)
+
+        async def whole() -> StateMap:
+            state = await self._layers.whole(snapshots[0])
+            return {p: e for p, e in state.items() if p not in places}
+
+        resolved = await self.resolve(states, Undisputed(at, whole))
+        for index, state in enumerate(states):
+            if state == resolved:
+                return index, {}
+        first = states[0]
+        changes = {p: e for p, e in resolved.items() if first.get(p) != e}
+        return 0, changes | {p: REMOVED for p in first if p not in resolved}
+
+    async def resolve(
+        self, states: Sequence[StateMap], rest: Undisputed | None = None
+    ) -> dict[int, int]:
+        """The state that the room's version makes of several.
+
+        `states` are whole, or `rest` has what is the same in all of them; it stays out of the
+        answer.
+        """
+        rest = rest or NOTHING_ELSE
+        is_version_1 = self._version.state_resolution is StateResolution.V1
+        split = split_conflicted(states, absence_conflicts=not is_version_1)
         if not split.conflicted:
             return dict(split.unconflicted)
-        difference, subgraph = await self._differences(states, split)
-        await self._load(split.conflicted_events | difference | subgraph)
-        shared = await self._shared(split, difference | subgraph)
+        difference, subgraph = await self._differences(states, split, rest)
+        shared = await self._shared(split, difference | subgraph, rest)
         sets = [
             await self._named({p: e for p, e in s.items() if p in split.conflicted} | shared)
             for s in states
@@ -67,35 +113,81 @@ class Resolver:
         }
 
     async def _differences(
-        self, states: Sequence[StateMap], split: SplitState[int, int]
+        self, states: Sequence[StateMap], split: SplitState[int, int], rest: Undisputed
     ) -> tuple[set[int], set[int]]:
-        """The auth difference and the conflicted state subgraph, as the version needs them."""
+        """The auth difference and the conflicted state subgraph, as the version needs them.
+
+        Whatever vouches for conflicted events in some of the states only is the difference, but
+        for what also vouches for undisputed ones: that is in the chains of all states.
+        """
         if self._version.state_resolution is StateResolution.V1:
             return set(), set()
-        everything = {event for state in states for event in state.values()}
-        unstored = {nid for nid in everything if nid in self._edges}
-        start = everything | {a for nid in unstored for a in self._edges[nid]}
-        edges = await get_auth_edges(self._db, start) | self._edges
-        difference = find_auth_difference([state.values() for state in states], edges)
+        unsaved = {**self._room.ahead.edges, **self._edges}
+        edges = await self._all_edges.reached(split.conflicted_events, unsaved)
+        disputed = [{s[p] for p in split.conflicted if p in s} for s in states]
+        difference = find_auth_difference(disputed, edges) - split.conflicted_events
+        if difference:
+            difference -= await self._undisputed_among(difference, split, rest, unsaved)
+        difference |= split.conflicted_events
         if self._version.state_resolution is StateResolution.V2:
             return difference, set()
         return difference, find_conflicted_subgraph(split.conflicted_events, edges)
 
-    async def _shared(self, split: SplitState[int, int], others: Iterable[int]) -> dict[int, int]:
+    async def _undisputed_among(
+        self, difference: set[int], split: SplitState[int, int], rest: Undisputed, unsaved: Edges
+    ) -> set[int]:
+        """Those of the events that are undisputed state, or vouch for any.
+
+        The few undisputed events that the rules ask for mostly settle it; only what they leave
+        open takes a walk from the whole state.
+        """
+        await self.events.by_nid(difference | split.conflicted_events)
+        near = await self._shared(split, difference, rest)
+        own = await self._names.places.find_nids(
+            known.pdu.state_place
+            for known in (await self.events.by_nid(difference)).values()
+            if known.pdu.is_state
+        )
+        near |= await self._at(split, own.values(), rest)
+        reached = find_reachable(
+            near.values(), await self._all_edges.reached(near.values(), unsaved)
+        )
+        found = difference & reached
+        left = difference - found
+        if left:
+            undisputed = {*split.unconflicted.values(), *(await rest.whole()).values()}
+            start = find_reachable(undisputed, unsaved)
+            found |= left & start
+            found |= await find_vouching(self._db, start - unsaved.keys(), left - start)
+        return found
+
+    async def _at(
+        self, split: SplitState[int, int], places: Iterable[int], rest: Undisputed
+    ) -> dict[int, int]:
+        """The undisputed events at these places."""
+        wanted = set(places) - split.conflicted.keys()
+        known = {p: split.unconflicted[p] for p in wanted if p in split.unconflicted}
+        return {**known, **await rest.at(wanted - known.keys())}
+
+    async def _shared(
+        self, split: SplitState[int, int], others: Iterable[int], rest: Undisputed
+    ) -> dict[int, int]:
         """The undisputed events that the rules may ask for while conflicted ones are checked."""
+        checked = await self.events.by_nid(split.conflicted_events | set(others))
         places = {
             place
-            for nid in split.conflicted_events | set(others)
-            if (pdu := self._pdus.get(nid)) is not None
+            for known in checked.values()
             for place in auth_event_places(
-                pdu.type, pdu.state_key, pdu.sender, pdu.content, self._version
+                known.pdu.type,
+                known.pdu.state_key,
+                known.pdu.sender,
+                known.pdu.content,
+                self._version,
             )
         }
         places.add(("m.room.create", ""))
         found = await self._names.places.find_nids(places)
-        shared = {p: split.unconflicted[p] for p in found.values() if p in split.unconflicted}
-        await self._load(shared.values())
-        return shared
+        return await self._at(split, found.values(), rest)
 
     async def _drive(
         self,
@@ -103,45 +195,35 @@ class Resolver:
         difference: Iterable[int],
         subgraph: Iterable[int],
     ) -> dict[int, int]:
-        resolution = resolve(
-            self._version,
-            sets,
-            {self._pdus[nid].event_id for nid in difference if nid in self._pdus},
-            {self._pdus[nid].event_id for nid in subgraph if nid in self._pdus},
-        )
+        nid_of: dict[EventId, int] = {}
+        rejected: set[EventId] = set()
+
+        async def ids(event_nids: Iterable[int]) -> set[EventId]:
+            return {k.pdu.event_id for k in (await self.events.by_nid(event_nids)).values()}
+
+        resolution = resolve(self._version, sets, await ids(difference), await ids(subgraph))
         try:
             wanted = next(resolution)
             while True:
-                await self._load_ids(wanted)
-                found = {
-                    event_id: self._pdus[self._nids[event_id]]
-                    for event_id in wanted
-                    if event_id in self._nids
-                }
-                wanted = resolution.send(Loaded(found, self._rejected))
+                found = await self.events.by_id(wanted)
+                nid_of |= {event_id: known.event_nid for event_id, known in found.items()}
+                rejected |= {i for i, k in found.items() if k.standing == Standing.REJECTED}
+                wanted = resolution.send(Loaded({i: k.pdu for i, k in found.items()}, rejected))
         except StopIteration as done:
             resolved: Mapping[tuple[str, str], EventId] = done.value
+        nid_of |= {i: k.event_nid for i, k in (await self.events.by_id(resolved.values())).items()}
         places = await self._names.places.get_nids(resolved)
-        return {places[place]: self._nids[event_id] for place, event_id in resolved.items()}
+        return {places[place]: nid_of[event_id] for place, event_id in resolved.items()}
 
     async def _named(self, state: StateMap) -> dict[tuple[str, str], EventId]:
-        await self._load(state.values())
+        known = await self.events.by_nid(state.values())
         places = await self._names.places.get_places(state)
-        return {places[place]: self._pdus[nid].event_id for place, nid in state.items()}
+        return {places[place]: known[nid].pdu.event_id for place, nid in state.items()}
 
-    async def _load(self, event_nids: Iterable[int]) -> None:
-        missing = set(event_nids) - self._pdus.keys()
-        self._remember((await get_events(self._db, missing)).values())
 
-    async def _load_ids(self, event_ids: Iterable[EventId]) -> None:
-        missing = set(event_ids) - self._nids.keys()
-        self._remember((await find_events(self._db, missing)).values())
+async def _nothing(_places: Iterable[int] = ()) -> StateMap:
+    return {}
 
-    def _remember(self, events: Iterable[StoredEvent]) -> None:
-        for event in events:
-            event_id = EventId(event.event_id)
-            pdu = parse_stored_pdu(event.json, self._version, event_id, self._room_id)
-            self._pdus[event.event_nid] = pdu
-            self._nids[event_id] = event.event_nid
-            if event.standing == Standing.REJECTED:
-                self._rejected.add(event_id)
+
+NOTHING_ELSE = Undisputed(_nothing, _nothing)
+"""For states that are whole."""

@@ -121,7 +121,7 @@ class Send:
                     continue
                 result, writes = await self._attempt(room, attempt)
                 # Without writes the result may still rest on events that are not committed yet.
-                done = self._append.submit(room, writes) if writes or room.pending else None
+                done = self._append.submit(room, writes) if writes or room.ahead.by_nid else None
             try:
                 if done is not None:
                     await asyncio.shield(done)

@@ -31,6 +31,7 @@ from storage.committer import CHANNEL, Committer
 from storage.database import Pool, open_pool
 from storage.names import Names
 from storage.nids import Nids
+from storage.state_layers import StateLayers
 from storage.stream import Stream
 from tests.homeserver.rooms.world import ALICE, SERVER, World
 
@@ -240,13 +241,14 @@ async def open_sending_world(database_url: str) -> AsyncIterator[SendingWorld]:
     await committer.open()
     await stream.open()
     running = asyncio.create_task(committer.run())
-    live = LiveRooms(db, names, 1_000_000)
-    append = Append(db, names, Nids(db), live, committer, SERVER)
+    layers = StateLayers(db, 1_000_000)
+    live = LiveRooms(db, names, layers, 1_000_000)
+    append = Append(db, names, Nids(db), live, layers, committer, SERVER)
     key = signing_key_from_seed("1", b"1" * 32)
     sending = Send(db, live, append, lambda: 0, SERVER, key)
     ignored = IgnoredUsers(db, names, 100_000)
     clients = ClientEvents(db, names, Bundles(db, names, ignored))
-    world = World(db, names, committer, live, append, sending, ignored, clients)
+    world = World(db, names, committer, live, layers, append, sending, ignored, clients, key)
     servers = RoomServers(db, names, SERVER, 1_000_000)
     made = SendingWorld(world, stream, Far(), servers, Typing())
 

@@ -4,6 +4,7 @@ The model keeps a whole state for each event and resolves in memory. After each 
 stored state, the room's current state, its members and its forward extremities must be the model's.
 """
 
+import asyncio
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +30,11 @@ from federation.protocol.state_resolution.conflicted import (
     split_conflicted,
 )
 from federation.protocol.state_resolution.resolve import resolve, resolve_among
-from homeserver.rooms.arrivals import Arrivals, Door
+from homeserver.rooms.arrivals import Arrivals
+from homeserver.rooms.live import LiveRoom
+from homeserver.rooms.send import NewEvent
 from storage.changes import Standing
-from storage.nids import Nids
+from storage.committer import Write
 from storage.room_state import get_state
 from tests.homeserver.rooms.world import ALICE, World, open_world
 
@@ -187,7 +190,9 @@ async def check(world: World, model: Model, event_id: EventId) -> None:
             assert members[user_id] == numbers[word]
 
 
-def random_event(rng: random.Random) -> tuple[str, str, Any, str | None]:
+def random_event(
+    rng: random.Random, creators: Mapping[str, int]
+) -> tuple[str, str, Any, str | None]:
     """Sender, type, content and state key of something that may be allowed or not."""
     sender, target = rng.choice(USERS), rng.choice(USERS)
     match rng.randrange(8):
@@ -196,7 +201,7 @@ def random_event(rng: random.Random) -> tuple[str, str, Any, str | None]:
         case 2:
             return sender, "m.room.topic", {"topic": str(rng.random())}, ""
         case 3:
-            levels = {"users": {ALICE: 100, sender: 50, target: rng.choice([0, 50])}}
+            levels = {"users": {**creators, sender: 50, target: rng.choice([0, 50])}}
             return sender, "m.room.power_levels", {**levels, "state_default": 0}, ""
         case 4:
             return sender, "m.room.member", {"membership": rng.choice(["leave", "ban"])}, target
@@ -206,39 +211,132 @@ def random_event(rng: random.Random) -> tuple[str, str, Any, str | None]:
             return sender, "org.example.free", {"n": rng.randrange(10**9)}, rng.choice(["a", "b"])
 
 
-@pytest.mark.parametrize("version_id", ["1", "2", "6", "11"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("version_id", ["1", "2", "6", "11", "12"])
+@pytest.mark.parametrize("most_at_once", [1, 6])
+@pytest.mark.parametrize("seed", range(2))
 async def test_random_forks_leave_the_states_that_the_model_has(
-    database_url: str, version_id: str, seed: int
+    database_url: str, version_id: str, most_at_once: int, seed: int
 ) -> None:
     rng = random.Random(f"{version_id} {seed}")
     async with open_world(database_url) as world:
         room_id = await world.create(version=version_id)
-        levels = {"users": {ALICE: 100} | dict.fromkeys(USERS, 50), "state_default": 0}
+        creators = {} if version_id == "12" else {ALICE: 100}
+        levels = {"users": creators | dict.fromkeys(USERS, 50), "state_default": 0}
         await world.state(room_id, ALICE, "m.room.power_levels", levels)
-        arrivals = Arrivals(Door(world.db, world.names, Nids(world.db), world.live, world.append))
+        arrivals = Arrivals(world.door)
         model = await model_of(world, room_id, version_id)
         standings = set()
-        for _ in range(45):
-            recent = sorted(i for i in model.events if i not in model.rejected)[-1:]
-            tips = sorted(model.extremities) + recent
-            older = [i for i in list(model.events)[-6:] if i not in model.rejected]
-            choices = tips if rng.random() < 0.5 else older or tips
-            prev = set(rng.sample(choices, min(len(choices), rng.choice([1, 1, 2]))))
-            pdu = model.build(prev, *random_event(rng))
-            expected = model.add(pdu)
-            verdicts = await arrivals.enter(room_id, [pdu])
-            assert verdicts[pdu.event_id].standing == expected, verdicts
-            standings.add(expected)
-            await check(world, model, pdu.event_id)
+        for _ in range(45 // most_at_once):
+            batch: dict[EventId, tuple[Pdu, Standing]] = {}
+            for _ in range(rng.randint(1, most_at_once)):
+                recent = sorted(i for i in model.events if i not in model.rejected)[-1:]
+                tips = sorted(model.extremities) + recent
+                older = [i for i in list(model.events)[-6:] if i not in model.rejected]
+                choices = tips if rng.random() < 0.5 else older or tips
+                prev = set(rng.sample(choices, min(len(choices), rng.choice([1, 1, 2]))))
+                pdu = model.build(prev, *random_event(rng, creators))
+                batch[pdu.event_id] = pdu, model.add(pdu)
+            verdicts = await arrivals.enter(room_id, [pdu for pdu, _ in batch.values()])
+            for event_id, (_, expected) in batch.items():
+                assert verdicts[event_id].standing == expected, verdicts
+                standings.add(expected)
+                await check(world, model, event_id)
         assert Standing.ACCEPTED in standings
         assert Standing.REJECTED in standings
+
+
+async def test_what_vouches_for_undisputed_state_is_not_in_dispute(database_url: str) -> None:
+    """The auth difference leaves out what stands in the auth chains of all states."""
+    async with open_world(database_url) as world:
+        room_id = await world.create(version="11")
+        levels = {"users": {ALICE: 100} | dict.fromkeys(USERS, 50)}
+        await world.state(room_id, ALICE, "m.room.power_levels", levels)
+        arrivals = Arrivals(world.door)
+        model = await model_of(world, room_id, "11")
+
+        async def take(prev: Iterable[EventId], *event: Any) -> EventId:
+            pdu = model.build(prev, *event)
+            expected = model.add(pdu)
+            verdicts = await arrivals.enter(room_id, [pdu])
+            assert verdicts[pdu.event_id].standing == expected == Standing.ACCEPTED
+            await check(world, model, pdu.event_id)
+            return pdu.event_id
+
+        here, there = USERS[:2]
+        for n, user in enumerate([here, there]):
+            await take(model.extremities, user, "m.room.member", {"membership": "join"}, user)
+            await take(model.extremities, user, "org.example.kept", {"n": n}, str(n))
+        # The undisputed state rests on memberships that newer ones have replaced since.
+        for user in (here, there):
+            content = {"membership": "join", "displayname": "New"}
+            await take(model.extremities, user, "m.room.member", content, user)
+        start = set(model.extremities)
+        for number, user in enumerate([here, there]):
+            tip = await take(start, user, "m.room.topic", {"topic": "a"}, "")
+            content = {"membership": "join", "displayname": f"Newest {number}"}
+            tip = await take({tip}, user, "m.room.member", content, user)
+            await take({tip}, user, "m.room.topic", {"topic": f"of {user}"}, "")
+        assert len(model.extremities) == 2
+        await take(model.extremities, here, "m.room.message", {"body": "together"}, None)
+
+
+async def test_a_redaction_finds_an_event_of_its_own_batch(database_url: str) -> None:
+    async with open_world(database_url) as world:
+        room_id = await world.create(version="11")
+        arrivals = Arrivals(world.door)
+        model = await model_of(world, room_id, "11")
+        batch = []
+        for event in (
+            ("m.room.member", {"membership": "join"}, USERS[0]),
+            ("m.room.message", {"body": "not meant"}, None),
+        ):
+            batch.append(model.build(model.extremities, USERS[0], *event))
+            model.add(batch[-1])
+        content = {"redacts": batch[-1].event_id}
+        built = model.build(model.extremities, USERS[0], "m.room.redaction", content, None)
+        version = get_room_version("11")
+        batch.append(parse_stored_pdu(built.encoded, version, built.event_id, built.room_id))
+        await arrivals.enter(room_id, batch)
+        redacted = await world.event(batch[1].event_id)
+        assert redacted.content == {}
+        assert redacted.redacted_by is not None
+
+
+async def test_a_fork_is_taken_while_our_own_state_event_is_on_its_way(database_url: str) -> None:
+    """What is staged counts at once, in the database or not."""
+    async with open_world(database_url) as world:
+        room_id = await world.create(version="11")
+        arrivals = Arrivals(world.door)
+        model = await model_of(world, room_id, "11")
+        joined = model.build(
+            model.extremities, USERS[0], "m.room.member", {"membership": "join"}, USERS[0]
+        )
+        model.add(joined)
+        await arrivals.enter(room_id, [joined])
+        said = model.build({joined.event_id}, USERS[0], "m.room.message", {"body": "far"}, None)
+        topic = NewEvent(ALICE, "m.room.topic", {"topic": "ours"}, "", origin_server_ts=1)
+
+        async def attempt(room: LiveRoom) -> tuple[asyncio.Task[Any], Sequence[Write]]:
+            pdu, auth_nids = await world.sending.make(room, topic)
+            writes = await world.append.stage(room, pdu, auth_nids)
+            return asyncio.create_task(arrivals.enter(room_id, [said])), writes
+
+        arriving = await world.sending.in_room(room_id, attempt)
+        verdicts = await arriving
+        assert verdicts[said.event_id].standing == Standing.ACCEPTED
+        room = await world.live.get(room_id)
+        assert len(room.extremities) == 2
+        rows = await world.db.fetch(
+            "SELECT json FROM current_state JOIN events USING (event_nid)"
+            " JOIN event_types USING (type_nid) WHERE type = 'm.room.topic'"
+        )
+        assert [decode(row[0])["content"]["topic"] for row in rows] == ["ours"]
 
 
 async def test_a_batch_in_line_shares_a_commit_and_our_own_events_follow(database_url: str) -> None:
     async with open_world(database_url) as world:
         room_id = await world.create(version="11")
-        arrivals = Arrivals(Door(world.db, world.names, Nids(world.db), world.live, world.append))
+        arrivals = Arrivals(world.door)
         model = await model_of(world, room_id, "11")
         pdus = []
         for n in range(30):

@@ -17,7 +17,7 @@ from federation.protocol.identifiers import RoomId, ServerName, UserId
 from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import RoomVersion, get_room_version
 from federation.protocol.signatures import SigningKey, signing_key_from_seed, verify_event
-from homeserver.rooms.arrivals import Arrivals, Door, find_known
+from homeserver.rooms.arrivals import Arrivals, find_known
 from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering, Welcome
@@ -143,7 +143,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
     """The services over a world."""
     nids = Nids(world.db)
     signatures = RealSignatures()
-    arrivals = Arrivals(Door(world.db, world.names, nids, world.live, world.append))
+    arrivals = Arrivals(world.door)
     outliers = Outliers(world.db, world.names, nids, world.committer)
     restricted = RestrictedJoins(world.db, world.names, world.live, name)
     resident = Resident(
@@ -174,10 +174,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
     )
     intake = Intake(world.db, world.live, arrivals, gaps, elsewhere, signatures, peer)
     backfill = Backfill(
-        world.db,
-        world.names,
-        nids,
-        world.live,
+        world.door,
         world.committer,
         signatures,
         peer,

@@ -6,24 +6,28 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId
-from federation.protocol.room_versions import get_room_version
-from federation.protocol.signatures import signing_key_from_seed
+from federation.protocol.build_event import build_event
+from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_of
+from federation.protocol.room_versions import EventFormat, get_room_version
+from federation.protocol.signatures import SigningKey, signing_key_from_seed
 from homeserver.rooms.append import Append
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.taking import Door
 from homeserver.rooms.viewer import Viewer
 from storage.account_data import SetAccountData
 from storage.add_events import AddRoom, Transaction, take_room_nid
+from storage.auth_edges import AuthEdges
 from storage.changes import Change, StoredEvent
 from storage.committer import Committer, Write
 from storage.database import Pool, open_pool
 from storage.events import find_event
 from storage.names import Names, RoomName
 from storage.nids import Nids
+from storage.state_layers import StateLayers
 
 SERVER = ServerName("hub.example")
 ALICE = UserId("@alice:hub.example")
@@ -39,11 +43,19 @@ class World:
     names: Names
     committer: Committer
     live: LiveRooms
+    layers: StateLayers
     append: Append
     sending: Send
     ignored: IgnoredUsers
     clients: ClientEvents
+    key: SigningKey
     now: int = 1_000_000
+
+    @property
+    def door(self) -> Door:
+        """What letting events of other servers in takes."""
+        nids, edges = Nids(self.db), AuthEdges(self.db, 1_000_000)
+        return Door(self.db, self.names, nids, self.live, self.layers, edges, self.append)
 
     async def create(
         self,
@@ -59,27 +71,43 @@ class World:
         """A room that everybody of `members` has joined; its ID."""
         room_nid = await take_room_nid(self.db)
         room_id = f"!room{room_nid}:{SERVER}"
-        name = RoomName(room_nid, RoomId(room_id), version)
+        features = get_room_version(version)
         content: dict[str, Any] = {"room_version": version} | (
             {"type": room_type} if room_type else {}
         )
-        if get_room_version(version).creator_in_content:
+        if features.creator_in_content:
             content["creator"] = creator
         if predecessor is not None:
             content["predecessor"] = {"room_id": predecessor}
-        new = NewEvent(creator, "m.room.create", content, "", origin_server_ts=self.tick())
+        pdu = build_event(
+            room_version=features,
+            room_id=None if features.create_event_is_room_id else RoomId(room_id),
+            sender=creator,
+            event_type="m.room.create",
+            content=content,
+            depth=1,
+            origin_server_ts=self.tick(),
+            prev_events=[],
+            auth_events=[],
+            server_name=ServerName(server_of(creator)),
+            key=self.key,
+            state_key="",
+            opaque_id=f"create{room_nid}" if features.event_format is EventFormat.V1 else None,
+        )
+        room_id = pdu.room_id
         added = AddRoom(
             room_nid, room_id, version, await self.names.users.get_nid(creator), 0, published=False
         )
-        self.live.add(name)
+        self.live.add(RoomName(room_nid, room_id, version))
 
         async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
-            pdu, auth_nids = await self.sending.make(room, new)
-            return pdu.event_id, [added, *await self.append.stage(room, pdu, auth_nids)]
+            return pdu.event_id, [added, *await self.append.stage(room, pdu, ())]
 
         await self.sending.in_room(room_id, attempt)
         await self.member(room_id, creator, "join")
-        levels = {"users": {creator: 100}, "events": {"org.example.free": 0}}
+        # From version 12 on creators stand above all levels and must not be among the users.
+        users = {} if features.privileged_creators else {creator: 100}
+        levels = {"users": users, "events": {"org.example.free": 0}}
         await self.state(room_id, creator, "m.room.power_levels", levels)
         await self.state(room_id, creator, "m.room.join_rules", {"join_rule": "public"})
         if visibility is not None:
@@ -206,13 +234,14 @@ async def open_world(
 
     committer = Committer(database_url, publish, {})
     running = asyncio.create_task(committer.run())
-    live = LiveRooms(db, names, 1_000_000)
-    append = Append(db, names, Nids(db), live, committer, server)
+    layers = StateLayers(db, 1_000_000)
+    live = LiveRooms(db, names, layers, 1_000_000)
+    append = Append(db, names, Nids(db), live, layers, committer, server)
     key = signing_key_from_seed("1", seed)
     sending = Send(db, live, append, lambda: 0, server, key)
     clients = ClientEvents(db, names, Bundles(db, names, ignored))
     try:
-        yield World(db, names, committer, live, append, sending, ignored, clients)
+        yield World(db, names, committer, live, layers, append, sending, ignored, clients, key)
     finally:
         committer.close()
         await running
