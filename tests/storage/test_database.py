@@ -1,14 +1,16 @@
 """How connections to PostgreSQL are set up."""
 
 from storage.database import connect
-from storage.events import SELECT_BY_ID
+
+FIND_USERS = "SELECT user_nid FROM users WHERE user_id = ANY($1)"
 
 
-async def test_a_plan_made_for_an_empty_table_uses_its_index(database_url: str) -> None:
+async def test_a_plan_made_for_a_small_table_uses_its_index(database_url: str) -> None:
     connection = await connect(database_url)
     try:
-        await connection.execute(f"PREPARE by_id (text[]) AS {SELECT_BY_ID}")
-        rows = await connection.fetch("EXPLAIN EXECUTE by_id ('{$a,$b}')")
+        await connection.execute("INSERT INTO users (user_id) VALUES ('@first:test')")
+        await connection.execute(f"PREPARE by_id (text[]) AS {FIND_USERS}")
+        rows = await connection.fetch("EXPLAIN EXECUTE by_id ('{@a:test,@b:test}')")
     finally:
         await connection.close()
     plan = "\n".join(row[0] for row in rows)
