@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from federation.outbound.directory import RemoteDirectory
+from federation.outbound.policy import RemotePolicyServers
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from federation.protocol.signatures import SigningKey
@@ -26,9 +27,11 @@ from homeserver.push.personal_settings import PersonalSettings
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.rooms.append import Append
+from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRooms
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.ports import NoRemoteRooms
 from homeserver.rooms.reading import NO_PORTS, ReadingPorts, build_reading
 from homeserver.rooms.receipts import Receipts
@@ -37,6 +40,7 @@ from homeserver.rooms.remote_summaries import RemoteSummaries
 from homeserver.rooms.rooms import RoomPorts, Rooms, build_rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.server_access import ServerAccess
+from homeserver.rooms.taking import Door
 from homeserver.rooms.typing import Typing
 from homeserver.services import Services
 from homeserver.shared_rooms import SharedRooms, build_shared_rooms
@@ -79,9 +83,10 @@ class Core:
     committer: Committer
     nids: Nids
     live: LiveRooms
-    layers: StateLayers
-    edges: AuthEdges
     append: Append
+    door: Door
+    arrivals: Arrivals
+    policies: PolicyServers
     send: Send
     access: ServerAccess
     key: SigningKey
@@ -108,7 +113,11 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
     live = LiveRooms(db, names, layers, cache_bytes // 8)
     append = Append(db, names, nids, live, layers, committer, server_name)
     key = links.own.current[0]
-    send = Send(db, live, append, clock, server_name, key)
+    access = ServerAccess(db, names, cache_bytes // 64)
+    policies = PolicyServers(live, access, RemotePolicyServers(links.client))
+    door = Door(db, names, nids, live, layers, AuthEdges(db, cache_bytes // 32), append)
+    arrivals = Arrivals(door)
+    send = Send(db, live, append, clock, server_name, key, arrivals, policies)
 
     async def drop_moved_rooms(changes: Sequence[Change], own: bool) -> None:
         if own:
@@ -128,11 +137,12 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
         committer,
         nids,
         live,
-        layers,
-        AuthEdges(db, cache_bytes // 32),
         append,
+        door,
+        arrivals,
+        policies,
         send,
-        ServerAccess(db, names, cache_bytes // 64),
+        access,
         key,
         links,
         cache_bytes,
@@ -279,9 +289,10 @@ def _build_shared_rooms(core: Core, invites: InvitePermissions) -> SharedRooms:
         nids=core.nids,
         committer=core.committer,
         live=core.live,
-        layers=core.layers,
-        edges=core.edges,
         append=core.append,
+        door=core.door,
+        arrivals=core.arrivals,
+        policies=core.policies,
         send=core.send,
         access=core.access,
         clock=core.clock,

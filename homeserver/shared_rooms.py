@@ -18,6 +18,7 @@ from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.intake import Intake
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.outliers import Outliers
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.ports import Invitations
 from homeserver.rooms.remote_membership import RemoteMembership
 from homeserver.rooms.resident import Resident
@@ -25,12 +26,10 @@ from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import Send
 from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.taking import Door
-from storage.auth_edges import AuthEdges
 from storage.committer import Committer
 from storage.database import Pool
 from storage.names import Names
 from storage.nids import Nids
-from storage.state_layers import StateLayers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,10 @@ def build_shared_rooms(
     nids: Nids,
     committer: Committer,
     live: LiveRooms,
-    layers: StateLayers,
-    edges: AuthEdges,
     append: Append,
+    door: Door,
+    arrivals: Arrivals,
+    policies: PolicyServers,
     send: Send,
     access: ServerAccess,
     clock: Clock,
@@ -68,21 +68,20 @@ def build_shared_rooms(
     """Put the services together."""
     name, key = ServerName(links.own.server_name), links.own.current[0]
     signatures = EventSignatures(links.keyring)
-    door = Door(db, names, nids, live, layers, edges, append)
-    arrivals = Arrivals(door)
     outliers = Outliers(db, names, nids, committer)
     entering = Entering(db, names, nids, live, committer, append, signatures)
     elsewhere = Elsewhere(db, names, nids, committer, signatures, invitations, name, key)
     fetcher = EventFetcher(links.client)
     gaps = GapStates(db, names, outliers, signatures, fetcher)
     return SharedRooms(
-        intake=Intake(db, live, arrivals, gaps, elsewhere, signatures, fetcher),
+        intake=Intake(db, live, arrivals, policies, gaps, elsewhere, signatures, fetcher),
         backfill=Backfill(door, committer, signatures, fetcher, gaps, name),
         resident=Resident(
             db,
             names,
             live,
             arrivals,
+            policies,
             RestrictedJoins(db, names, live, name),
             access,
             signatures,
@@ -99,7 +98,6 @@ def build_shared_rooms(
             entering,
             elsewhere,
             send,
-            append,
             signatures,
             clock,
             name,

@@ -13,6 +13,7 @@ from federation.outbound.keyring import Keyring
 from federation.outbound.ports import Wanted
 from federation.protocol.errors import MatrixError, SignatureInvalid
 from federation.protocol.identifiers import KeyId, ServerName
+from federation.protocol.policy_server import KEY_ID
 from federation.protocol.room_versions import RoomVersion
 from federation.protocol.server_keys import VerifyKey, is_key_valid_at
 from federation.protocol.signatures import (
@@ -65,6 +66,9 @@ def keys_wanted(events: Sequence[Fields], room_version: RoomVersion) -> Wanted:
         for server_name in _signers(fields, room_version):
             of_server = wanted.setdefault(server_name, {})
             for key_id in signatures_of(fields, server_name):
+                # Rooms have the keys of their policy servers; nobody publishes them.
+                if key_id == KEY_ID:
+                    continue
                 of_server[key_id] = max(of_server.get(key_id, 0), needed_ts)
     return wanted
 

@@ -4,13 +4,15 @@ Source: client-server API, "Standard error response" and "Rate limiting".
 """
 
 from federation.protocol.errors import LimitExceeded, MatrixError
+from federation.protocol.policy_server import PolicyRefusal
 from federation.protocol.response import Response
 from homeserver.http.router import WrongMethod
 
 
 def error_response(error: MatrixError) -> Response:
     """The answer that tells the caller what was wrong."""
-    return Response(error.status, error.body(), error_headers(error))
+    status = error.answer_status if isinstance(error, PolicyRefusal) else error.status
+    return Response(status, error.body(), error_headers(error))
 
 
 def internal_error_response(request_id: str) -> Response:

@@ -14,8 +14,8 @@ from federation.protocol.room_versions import EventFormat
 from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.resolver import StateMap
 from homeserver.rooms.room_events import known_of
-from homeserver.rooms.taking import Door, Taking, Verdict
-from storage.add_events import EventSeen, RoomMoved
+from homeserver.rooms.taking import Door, Taking, Terms, Verdict
+from storage.add_events import EventSeen, RoomMoved, Transaction
 from storage.database import Database
 from storage.events import find_events
 
@@ -35,20 +35,24 @@ class Arrivals:
         states_before: Mapping[EventId, StateMap] | None = None,
         *,
         is_relayed: bool = False,
+        unwanted: Mapping[EventId, str] | None = None,
+        transaction: Transaction | None = None,
     ) -> dict[EventId, Verdict]:
         """Take events in the order given, each after those that it refers to.
 
         `states_before` has the states of events behind a gap, whose `prev_events` are not all
         known, as another server tells them. Events that are in the room already are passed over.
-        With `is_relayed` it is for this server to tell the others in the room. Answered when all
-        is committed.
+        With `is_relayed` it is for this server to tell the others in the room. Those that are
+        `unwanted`, for a reason, are soft-failed. A `transaction` is that of the one event.
+        Answered when all is committed.
         """
         for _ in range(ATTEMPTS):
             room = await self._door.live.get(room_id)
             async with room.lock:
                 if room.is_stale:
                     continue
-                taking = Taking(self._door, room, states_before or {}, is_relayed=is_relayed)
+                terms = Terms(states_before or {}, is_relayed, unwanted or {}, transaction)
+                taking = Taking(self._door, room, terms)
                 try:
                     verdicts, done = await taking.take(pdus)
                 except (RoomMoved, EventSeen):

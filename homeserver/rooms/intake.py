@@ -20,8 +20,10 @@ from homeserver.rooms.arrivals import Arrivals, find_known, find_taken
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.gap_states import GapStates, Unreachable
 from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
+from homeserver.rooms.taking import Verdict
 from homeserver.rooms.verified import (
     Verified,
     in_order,
@@ -61,6 +63,7 @@ class Intake:
         db: Database,
         live: LiveRooms,
         arrivals: Arrivals,
+        policies: PolicyServers,
         gaps: GapStates,
         elsewhere: Elsewhere,
         signatures: Signatures,
@@ -69,6 +72,7 @@ class Intake:
         self._db = db
         self._live = live
         self._arrivals = arrivals
+        self._policies = policies
         self._gaps = gaps
         self._elsewhere = elsewhere
         self._signatures = signatures
@@ -132,7 +136,11 @@ class Intake:
         except TimeoutError:
             log.info("%s does not close the gaps of %s in time", origin, room.room_id)
         ordered = in_order(pdus)
-        verdicts = await self._arrivals.enter(room.room_id, ordered, states)
+        verdicts: dict[EventId, Verdict] = {}
+        async for reviewed in self._policies.review(room.room_id, ordered):
+            verdicts |= await self._arrivals.enter(
+                room.room_id, reviewed.pdus, states, unwanted=reviewed.unwanted
+            )
         for event_id, verdict in verdicts.items():
             if verdict.standing in (None, Standing.REJECTED):
                 refused.setdefault(event_id, verdict.reason or "")

@@ -18,6 +18,7 @@ from federation.protocol.errors import NotFound
 from federation.protocol.event_format import parse_stored_pdu
 from federation.protocol.identifiers import EventId, RoomId
 from federation.protocol.pdu import Pdu, StateKey
+from federation.protocol.policy_server import POLICY
 from federation.protocol.power_levels import PowerLevels
 from federation.protocol.room_versions import RoomVersion, get_room_version
 from storage.cache import Cache
@@ -176,7 +177,7 @@ SELECT_ENTRIES = """
       JOIN events AS e ON e.event_nid = s.event_nid
 """
 
-ALWAYS_LOADED: tuple[StateKey, ...] = (CREATE, POWER_LEVELS)
+ALWAYS_LOADED: tuple[StateKey, ...] = (CREATE, POWER_LEVELS, POLICY)
 
 
 class LiveRooms:

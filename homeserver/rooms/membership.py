@@ -27,14 +27,12 @@ from federation.protocol.identifiers import (
     check_user_id,
     server_of,
 )
-from homeserver.rooms.append import Append
 from homeserver.rooms.live import LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.ports import Invitations, MemberProfiles, RemoteRooms
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.successors import Successors
 from storage.changes import Membership
-from storage.committer import Write
 from storage.database import Database
 from storage.memberships import (
     find_membership,
@@ -71,7 +69,6 @@ class Memberships:
         db: Database,
         names: Names,
         live: LiveRooms,
-        append: Append,
         send: Send,
         restricted: RestrictedJoins,
         profiles: MemberProfiles,
@@ -83,7 +80,6 @@ class Memberships:
         self._db = db
         self._names = names
         self._live = live
-        self._append = append
         self._send = send
         self._restricted = restricted
         self._profiles = profiles
@@ -339,19 +335,17 @@ class Memberships:
         check_user_id(target)
         place = member_place(target)
 
-        async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
+        async def decide(room: LiveRoom) -> NewEvent | EventId:
             await self._live.load_entries(room, (place,))
             current = room.state[place]
             content = await check(room, current)
             if current is not None and (content is None or is_same(current, sender, content)):
-                return current.pdu.event_id, ()
+                return current.pdu.event_id
             if content is None:
                 raise Forbidden(f"{target} is not in the room")
-            new = NewEvent(sender, MEMBER, content, target)
-            pdu, auth_nids = await self._send.make(room, new)
-            return pdu.event_id, await self._append.stage(room, pdu, auth_nids)
+            return NewEvent(sender, MEMBER, content, target)
 
-        return await self._send.in_room(room_id, attempt)
+        return await self._send.decide_and_send(room_id, decide)
 
     async def _is_held(self, room_id: RoomId) -> bool:
         room = await self._names.rooms.find(room_id)

@@ -38,7 +38,6 @@ from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import ROOM_VERSIONS, EventFormat, get_room_version
 from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
-from homeserver.rooms.append import Append
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering, Welcome
 from homeserver.rooms.live import LiveRoom
@@ -47,7 +46,6 @@ from homeserver.rooms.remote_events import Signatures
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.stripped_state import stripped_state_of
 from homeserver.rooms.verified import verify_events
-from storage.committer import Write
 from storage.database import Database
 from storage.names import Names
 
@@ -73,7 +71,6 @@ class RemoteMembership:
         entering: Entering,
         elsewhere: Elsewhere,
         send: Send,
-        append: Append,
         signatures: Signatures,
         clock: Clock,
         server_name: ServerName,
@@ -86,7 +83,6 @@ class RemoteMembership:
         self._entering = entering
         self._elsewhere = elsewhere
         self._send = send
-        self._append = append
         self._signatures = signatures
         self._clock = clock
         self._server_name = server_name
@@ -160,12 +156,13 @@ class RemoteMembership:
         """
         server = server_of(str(invite.state_key))
 
-        async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
-            pdu, auth_nids = await self._send.make(room, invite)
-            signed = await self._have_signed(server, room, pdu)
-            return pdu.event_id, await self._append.stage(room, signed, auth_nids)
+        async def decide(_room: LiveRoom) -> NewEvent | EventId:
+            return invite
 
-        return await self._send.in_room(room_id, attempt)
+        async def sign(room: LiveRoom, pdu: Pdu) -> Pdu:
+            return await self._have_signed(server, room, pdu)
+
+        return await self._send.decide_and_send(room_id, decide, sign=sign)
 
     async def _have_signed(self, server: ServerName, room: LiveRoom, pdu: Pdu) -> Pdu:
         fields = decode(pdu.encoded)

@@ -26,6 +26,7 @@ from homeserver.clock import Clock
 from homeserver.rooms.arrivals import Arrivals, find_known
 from homeserver.rooms.auth_chains import MOST_EVENTS
 from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.server_access import ServerAccess
@@ -78,6 +79,7 @@ class Resident:
         names: Names,
         live: LiveRooms,
         arrivals: Arrivals,
+        policies: PolicyServers,
         restricted: RestrictedJoins,
         access: ServerAccess,
         signatures: Signatures,
@@ -89,6 +91,7 @@ class Resident:
         self._names = names
         self._live = live
         self._arrivals = arrivals
+        self._policies = policies
         self._restricted = restricted
         self._access = access
         self._signatures = signatures
@@ -202,6 +205,10 @@ class Resident:
         membership: str,
     ) -> Pdu:
         pdu = await self._verified(room, origin, event_id, fields, membership)
+        async for reviewed in self._policies.review(room.room_id, [pdu]):
+            if reviewed.unwanted:
+                raise Forbidden(f"The event is {reviewed.unwanted[pdu.event_id]}")
+            (pdu,) = reviewed.pdus
         verdicts = await self._arrivals.enter(room.room_id, [pdu], is_relayed=True)
         verdict = verdicts.get(pdu.event_id)
         if verdict is not None and verdict.standing is not Standing.ACCEPTED:

@@ -71,7 +71,6 @@ def build_rooms(
         db,
         names,
         live,
-        append,
         send,
         restricted_joins,
         ports.profiles,

@@ -1,4 +1,9 @@
-"""Making an event of our own and sending it: state before, rules, hash and signature, then in."""
+"""Making an event of our own and sending it: state before, rules, hash and signature, then in.
+
+Some events have to be signed by others as well: by the server of an invited user, by the room's
+policy server. They are made with the room locked like all events, signed while it is not, and then
+come in like an event of another server, so that nothing waits for them.
+"""
 
 import asyncio
 import hashlib
@@ -11,15 +16,20 @@ from federation.protocol.auth_events import CREATE, auth_event_places
 from federation.protocol.auth_rules.general import check_auth
 from federation.protocol.build_event import ReferenceHashes, build_event
 from federation.protocol.canonical_json import decode
+from federation.protocol.errors import Forbidden
 from federation.protocol.event_id import reference_hashes
 from federation.protocol.identifiers import EventId, ServerName, UserId
 from federation.protocol.pdu import Pdu
+from federation.protocol.policy_server import PolicyServer, is_subject_to_policy
 from federation.protocol.room_versions import EventFormat
 from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.rooms.append import Append
+from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.policy_servers import PolicyServers
 from storage.add_events import RoomMoved, Transaction, TransactionSeen
+from storage.changes import Standing
 from storage.committer import Write
 from storage.database import Database
 from storage.events import get_events
@@ -45,6 +55,22 @@ class NewEvent:
     state_key: str | None = None
     redacts: EventId | None = None
     origin_server_ts: int | None = None
+
+
+Decide = Callable[[LiveRoom], Awaitable[NewEvent | EventId]]
+"""Finds what is to be sent in a room that is locked, or the event that says it already."""
+
+Sign = Callable[[LiveRoom, Pdu], Awaitable[Pdu]]
+"""Has somebody else sign an event; the room is not locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event of ours that others have to sign, and the policy server among them."""
+
+    room: LiveRoom
+    pdu: Pdu
+    policy: PolicyServer | None
 
 
 def transaction_of(device_nid: int, scope: Sequence[str], txn_id: str) -> Transaction:
@@ -75,10 +101,14 @@ class Send:
         clock: Clock,
         server_name: ServerName,
         key: SigningKey,
+        arrivals: Arrivals,
+        policies: PolicyServers,
     ) -> None:
         self._db = db
         self._live = live
         self._append = append
+        self._arrivals = arrivals
+        self._policies = policies
         self._clock = clock
         self._server_name = server_name
         self._key = key
@@ -92,21 +122,54 @@ class Send:
         change nothing. Raises `NotFound` (no such room), `AuthRuleFailed`, `TooLarge`, `BadJson`.
         """
 
-        async def attempt(room: LiveRoom) -> tuple[EventId, Sequence[Write]]:
-            unchanged = await self._find_unchanged(room, new)
-            if unchanged is not None:
-                return unchanged, ()
-            pdu, auth_nids = await self.make(room, new)
-            return pdu.event_id, await self._append.stage(
-                room, pdu, auth_nids, transaction=transaction
-            )
+        async def decide(room: LiveRoom) -> NewEvent | EventId:
+            return await self._find_unchanged(room, new) or new
 
         try:
-            return await self.in_room(room_id, attempt)
+            return await self.decide_and_send(room_id, decide, transaction=transaction)
         except TransactionSeen:
             if transaction is None:
                 raise
             return await self.get_sent(transaction)
+
+    async def decide_and_send(
+        self,
+        room_id: str,
+        decide: Decide,
+        *,
+        transaction: Transaction | None = None,
+        sign: Sign | None = None,
+    ) -> EventId:
+        """Send what `decide` finds is to be sent, or answer the event that says it already.
+
+        `decide` may be called several times; with `sign` somebody else signs the event before it
+        enters the room. Raises what they raise, and as `send` does.
+        """
+
+        async def attempt(room: LiveRoom) -> tuple[EventId | Draft, Sequence[Write]]:
+            chosen = await decide(room)
+            if not isinstance(chosen, NewEvent):
+                return chosen, ()
+            pdu, auth_nids = await self.make(room, chosen)
+            policy = await self._policies.find(room) if is_subject_to_policy(pdu) else None
+            if policy is not None or sign is not None:
+                return Draft(room, pdu, policy), ()
+            writes = await self._append.stage(room, pdu, auth_nids, transaction=transaction)
+            return pdu.event_id, writes
+
+        made = await self.in_room(room_id, attempt)
+        if not isinstance(made, Draft):
+            return made
+        pdu = made.pdu
+        if made.policy is not None:
+            pdu = await self._policies.countersign(made.policy, pdu)
+        if sign is not None:
+            pdu = await sign(made.room, pdu)
+        verdicts = await self._arrivals.enter(room_id, [pdu], transaction=transaction)
+        verdict = verdicts.get(pdu.event_id)
+        if verdict is not None and verdict.standing is not Standing.ACCEPTED:
+            raise Forbidden(verdict.reason or "The room no longer allows this")
+        return pdu.event_id
 
     async def in_room(self, room_id: str, attempt: Attempt[T]) -> T:
         """Run `attempt` with the room locked, commit the writes that it returns with its result.
@@ -181,6 +244,15 @@ class Send:
         )
         check_auth(pdu, room.auth_state((CREATE, *places)))
         return pdu, [entry.event_nid for entry in entries]
+
+    async def make_signed(self, room: LiveRoom, new: NewEvent) -> tuple[Pdu, list[int]]:
+        """As `make`, with the signature of the room's policy server, if it has one.
+
+        The room waits for it: this is for events of several rooms that have to come together.
+        """
+        pdu, auth_nids = await self.make(room, new)
+        policy = await self._policies.find(room)
+        return await self._policies.countersign(policy, pdu) if policy else pdu, auth_nids
 
     async def get_sent(self, transaction: Transaction) -> EventId:
         """The event that a transaction made."""

@@ -14,7 +14,7 @@ Source: server-server API, "Checks performed on receipt of a PDU", "Soft failure
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from federation.protocol.auth_events import CREATE, POWER_LEVELS, auth_event_places
 from federation.protocol.auth_rules.general import check_auth, check_auth_events
@@ -26,7 +26,14 @@ from federation.protocol.pdu import Pdu, StateKey
 from homeserver.rooms.append import MEMBER, Append, find_relation
 from homeserver.rooms.live import Known, LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.resolver import Resolver, StateMap
-from storage.add_events import AddEvent, DropOutlier, HeadMove, MemberChange, StateChange
+from storage.add_events import (
+    AddEvent,
+    DropOutlier,
+    HeadMove,
+    MemberChange,
+    StateChange,
+    Transaction,
+)
 from storage.auth_edges import AuthEdges
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Write
@@ -66,6 +73,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What is known of the events of a batch beside themselves.
+
+    `unwanted` has why events are soft-failed whatever the rules say; a `transaction` is that of
+    the one event.
+    """
+
+    states_before: Mapping[EventId, StateMap]
+    is_relayed: bool = False
+    unwanted: Mapping[EventId, str] = field(default_factory=dict)
+    transaction: Transaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Where an event brings its room: the state, and what of it is new."""
 
@@ -76,20 +97,12 @@ class Moved:
 class Taking:
     """One batch of events on its way into one locked room."""
 
-    def __init__(
-        self,
-        door: Door,
-        room: LiveRoom,
-        states_before: Mapping[EventId, StateMap],
-        *,
-        is_relayed: bool,
-    ) -> None:
+    def __init__(self, door: Door, room: LiveRoom, terms: Terms) -> None:
         self._door = door
         self._names = door.names
         self._append = door.append
         self._room = room
-        self._states_before = states_before
-        self._is_relayed = is_relayed
+        self._terms = terms
         self._resolver = Resolver(door.db, door.names, door.layers, door.edges, room)
         self._events = self._resolver.events
         self._known: dict[EventId, Known] = {}
@@ -124,7 +137,7 @@ class Taking:
         follows_room = set(pdu.prev_events) == set(self._room.extremities.values())
         if follows_room and refusal is None:
             refusal = await self._check_by_current_state(pdu)
-            if refusal is None:
+            if refusal is None and pdu.event_id not in self._terms.unwanted:
                 return await self._stage_in_line(pdu)
         return await self._take_apart(pdu, refusal)
 
@@ -132,7 +145,7 @@ class Taking:
         """Why the event cannot be judged; None if it can."""
         if any(i not in self._known for i in pdu.auth_events):
             return "what vouches for the event is not known here"
-        if not self._follows_known(pdu) and pdu.event_id not in self._states_before:
+        if not self._follows_known(pdu) and pdu.event_id not in self._terms.states_before:
             return "what the event follows is not known here"
         return None
 
@@ -172,9 +185,10 @@ class Taking:
             pdu,
             [self._known[i].event_nid for i in pdu.auth_events],
             event_nid=known.event_nid if known else None,
+            transaction=self._terms.transaction,
         )
         (event_nid,) = self._room.extremities
-        if self._is_relayed:
+        if self._terms.is_relayed:
             self._writes.append(RelayEvent(event_nid))
         self._know(self._room.ahead.by_nid[event_nid])
         return Verdict(Standing.ACCEPTED)
@@ -195,6 +209,7 @@ class Taking:
             standing = Standing.REJECTED
         else:
             reason = await self._check_by_current_state(pdu)
+            reason = reason or self._terms.unwanted.get(pdu.event_id)
             if reason is not None:
                 standing = Standing.SOFT_FAILED
         add = await self._build(pdu, before, standing)
@@ -207,7 +222,7 @@ class Taking:
             return Verdict(standing, reason)
         add, changes = await self._move_room(pdu, add)
         self._writes.append(add)
-        if self._is_relayed:
+        if self._terms.is_relayed:
             self._writes.append(RelayEvent(add.event.event_nid))
         await self._set_entries(changes)
         return Verdict(standing)
@@ -217,7 +232,7 @@ class Taking:
         nids = list(dict.fromkeys(k.snapshot_nid for k in prev if k.snapshot_nid is not None))
         stacks = await self._door.layers.snapshots(nids)
         snapshots = [stacks[nid] for nid in nids]
-        given = None if self._follows_known(pdu) else self._states_before.get(pdu.event_id)
+        given = None if self._follows_known(pdu) else self._terms.states_before.get(pdu.event_id)
         if given is not None:
             base = snapshots[0] if snapshots else self._room.snapshot
             return await self._derive(base, difference(await self._door.layers.whole(base), given))
@@ -278,6 +293,7 @@ class Taking:
             tuple(self._known[i].event_nid for i in pdu.prev_events if i in self._known),
             tuple(self._known[i].event_nid for i in pdu.auth_events if i in self._known),
             relation=find_relation(pdu.content) if standing is Standing.ACCEPTED else None,
+            transaction=self._terms.transaction if standing is Standing.ACCEPTED else None,
         )
 
     async def _move_room(self, pdu: Pdu, add: AddEvent) -> tuple[AddEvent, StateMap]:

@@ -171,7 +171,9 @@ class Upgrades:
     ) -> str:
         """Put up the tombstone; its event ID."""
         content = {"body": BODY, "replacement_room": new_id}
-        pdu, auth_nids = await self._send.make(old, NewEvent(user_id, TOMBSTONE, content, ""))
+        pdu, auth_nids = await self._send.make_signed(
+            old, NewEvent(user_id, TOMBSTONE, content, "")
+        )
         writes += await self._append.stage(old, pdu, auth_nids)
         return pdu.event_id
 
@@ -190,7 +192,7 @@ class Upgrades:
         for event in changes:
             new = NewEvent(user_id, event.type, event.content, event.state_key)
             try:
-                pdu, auth_nids = await self._send.make(old, new)
+                pdu, auth_nids = await self._send.make_signed(old, new)
             except AuthRuleFailed:
                 continue
             writes += await self._append.stage(old, pdu, auth_nids)

@@ -25,15 +25,16 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.relations import Bundles
-from homeserver.rooms.send import Send
+from homeserver.rooms.taking import Door
 from homeserver.rooms.typing import Typing
+from storage.auth_edges import AuthEdges
 from storage.committer import CHANNEL, Committer
 from storage.database import Pool, open_pool
 from storage.names import Names
 from storage.nids import Nids
 from storage.state_layers import StateLayers
 from storage.stream import Stream
-from tests.homeserver.rooms.world import ALICE, SERVER, World
+from tests.homeserver.rooms.world import ALICE, SERVER, World, build_send
 
 FAR = ServerName("far.example")
 ODD = ServerName("odd.example:8448")
@@ -243,9 +244,10 @@ async def open_sending_world(database_url: str) -> AsyncIterator[SendingWorld]:
     running = asyncio.create_task(committer.run())
     layers = StateLayers(db, 1_000_000)
     live = LiveRooms(db, names, layers, 1_000_000)
-    append = Append(db, names, Nids(db), live, layers, committer, SERVER)
+    nids, edges = Nids(db), AuthEdges(db, 1_000_000)
+    append = Append(db, names, nids, live, layers, committer, SERVER)
     key = signing_key_from_seed("1", b"1" * 32)
-    sending = Send(db, live, append, lambda: 0, SERVER, key)
+    sending = build_send(Door(db, names, nids, live, layers, edges, append), SERVER, key)
     ignored = IgnoredUsers(db, names, 100_000)
     clients = ClientEvents(db, names, Bundles(db, names, ignored))
     world = World(db, names, committer, live, layers, append, sending, ignored, clients, key)

@@ -34,7 +34,7 @@ from storage.events import get_events
 from storage.nids import Nids
 from storage.room_state import get_state
 from tests.conftest import fresh_database
-from tests.homeserver.rooms.world import ALICE, SERVER, World, open_world
+from tests.homeserver.rooms.world import ALICE, SERVER, World, build_policies, open_world
 
 FAR = ServerName("far.example")
 ZOE = UserId("@zoe:far.example")
@@ -144,6 +144,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
     nids = Nids(world.db)
     signatures = RealSignatures()
     arrivals = Arrivals(world.door)
+    policies = build_policies(world.db, world.names, world.live)
     outliers = Outliers(world.db, world.names, nids, world.committer)
     restricted = RestrictedJoins(world.db, world.names, world.live, name)
     resident = Resident(
@@ -151,6 +152,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         world.names,
         world.live,
         arrivals,
+        policies,
         restricted,
         ServerAccess(world.db, world.names, 100_000),
         signatures,
@@ -172,7 +174,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         name,
         KEYS[name],
     )
-    intake = Intake(world.db, world.live, arrivals, gaps, elsewhere, signatures, peer)
+    intake = Intake(world.db, world.live, arrivals, policies, gaps, elsewhere, signatures, peer)
     backfill = Backfill(
         world.door,
         world.committer,

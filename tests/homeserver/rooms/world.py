@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.protocol.build_event import build_event
+from federation.protocol.errors import NotFound
 from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_of
 from federation.protocol.room_versions import EventFormat, get_room_version
 from federation.protocol.signatures import SigningKey, signing_key_from_seed
 from homeserver.rooms.append import Append
+from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.live import LiveRoom, LiveRooms
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.send import NewEvent, Send
+from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.taking import Door
 from homeserver.rooms.viewer import Viewer
 from storage.account_data import SetAccountData
@@ -23,7 +27,7 @@ from storage.add_events import AddRoom, Transaction, take_room_nid
 from storage.auth_edges import AuthEdges
 from storage.changes import Change, StoredEvent
 from storage.committer import Committer, Write
-from storage.database import Pool, open_pool
+from storage.database import Database, Pool, open_pool
 from storage.events import find_event
 from storage.names import Names, RoomName
 from storage.nids import Nids
@@ -236,9 +240,10 @@ async def open_world(
     running = asyncio.create_task(committer.run())
     layers = StateLayers(db, 1_000_000)
     live = LiveRooms(db, names, layers, 1_000_000)
-    append = Append(db, names, Nids(db), live, layers, committer, server)
+    nids, edges = Nids(db), AuthEdges(db, 1_000_000)
+    append = Append(db, names, nids, live, layers, committer, server)
     key = signing_key_from_seed("1", seed)
-    sending = Send(db, live, append, lambda: 0, server, key)
+    sending = build_send(Door(db, names, nids, live, layers, edges, append), server, key)
     clients = ClientEvents(db, names, Bundles(db, names, ignored))
     try:
         yield World(db, names, committer, live, layers, append, sending, ignored, clients, key)
@@ -246,3 +251,22 @@ async def open_world(
         committer.close()
         await running
         await db.close()
+
+
+class NoPolicyServers:
+    """Nobody who signs."""
+
+    async def sign(self, server: ServerName, event: bytes) -> Mapping[str, Any]:
+        raise NotFound(f"{server} is no policy server")
+
+
+def build_send(door: Door, server: ServerName, key: SigningKey) -> Send:
+    """Sending, in rooms without policy servers."""
+    policies = build_policies(door.db, door.names, door.live)
+    arrivals = Arrivals(door)
+    return Send(door.db, door.live, door.append, lambda: 0, server, key, arrivals, policies)
+
+
+def build_policies(db: Database, names: Names, live: LiveRooms) -> PolicyServers:
+    """Policy servers of rooms, none of which can be reached."""
+    return PolicyServers(live, ServerAccess(db, names, 100_000), NoPolicyServers())
