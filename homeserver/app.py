@@ -86,6 +86,8 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         services = build_services(core)
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))
+        if settings.federation.enabled:
+            await stack.enter_async_context(_task(links.probing.run(), failed))
         http = await _listen(settings, services, links, stack)
         yield Homeserver(services, http, failed)
 

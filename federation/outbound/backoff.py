@@ -1,5 +1,6 @@
 """The health of other servers: who failed is left alone for a while, longer each time."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ REREAD_MS = 5 * 60_000
 SUCCESS_NOTED_MS = 3_600_000
 """How exactly the time of the last success is kept."""
 REVIVED_AT_MOST_EVERY_MS = 60_000
+MISSING = 1_000
+"""Servers that are looked for; those that are gone for longest make room."""
 
 Returned = Callable[[ServerName], None]
 
@@ -22,7 +25,18 @@ Returned = Callable[[ServerName], None]
 class Backoff:
     """Knows which destinations are left alone, and until when."""
 
-    __slots__ = ("_clock", "_listeners", "_random", "_revived", "_schedule", "_states", "_store")
+    __slots__ = (
+        "_clock",
+        "_listeners",
+        "_random",
+        "_revived",
+        "_schedule",
+        "_states",
+        "_store",
+        "is_any_missing",
+        "last_answer_ts",
+        "missing",
+    )
 
     def __init__(
         self,
@@ -38,6 +52,11 @@ class Backoff:
         self._states: Expiring[ServerName, RetryState] = Expiring(REMEMBERED, clock)
         self._revived: Expiring[ServerName, bool] = Expiring(REMEMBERED, clock)
         self._listeners: list[Returned] = []
+        self.missing: dict[ServerName, int] = {}
+        """Servers from which no answer comes, each with the time since when."""
+        self.is_any_missing = asyncio.Event()
+        self.last_answer_ts = 0
+        """When any server has answered last."""
 
     def listen(self, returned: Returned) -> None:
         """Have `returned` called when a server that failed before is there again."""
@@ -59,6 +78,7 @@ class Backoff:
 
     async def succeeded(self, destination: ServerName) -> None:
         """Note that a destination has answered."""
+        self._found(destination)
         state, now_ts = await self.state_of(destination), self._clock()
         if not state.failures and now_ts - state.last_success_ts < SUCCESS_NOTED_MS:
             return
@@ -70,6 +90,10 @@ class Backoff:
         """Note that a request, begun at `began_ts`, has failed, where that says something."""
         if not is_sick(error):
             return
+        if error.reachable:
+            self._found(destination)
+        else:
+            self.miss(destination, self._clock())
         state, now_ts = await self.state_of(destination), self._clock()
         # Requests that were under way together fail together: that is one failure. Each delay is
         # counted from the failure before, so what began before the delay ended is not new.
@@ -90,6 +114,23 @@ class Backoff:
         self._revived.put(destination, True, now_ts + REVIVED_AT_MOST_EVERY_MS)
         await self._change(destination, replace(state, retry_at_ts=now_ts))
         self._tell(destination)
+
+    def miss(self, destination: ServerName, since_ts: int) -> None:
+        """Note that a destination does not seem to be there."""
+        self.missing.setdefault(destination, since_ts)
+        if len(self.missing) > MISSING:
+            del self.missing[next(iter(self.missing))]
+        self.is_any_missing.set()
+
+    def _found(self, destination: ServerName) -> None:
+        self.last_answer_ts = self._clock()
+        self.forget_missing(destination)
+
+    def forget_missing(self, destination: ServerName) -> None:
+        """Note that looking for a destination is not worth while any more."""
+        self.missing.pop(destination, None)
+        if not self.missing:
+            self.is_any_missing.clear()
 
     async def _change(self, destination: ServerName, state: RetryState) -> None:
         self._remember(destination, state)

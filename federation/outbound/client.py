@@ -131,6 +131,17 @@ class FederationClient:
         ):
             yield Streamed(response.status, response.headers, read_chunks(response, destination))
 
+    async def can_connect(self, destination: ServerName) -> bool:
+        """Whether anything listens where the server should be; costs it and us next to nothing."""
+        try:
+            targets = (await self._discovery.find(destination)).targets
+        except InvalidParam:
+            return False
+        for target in targets:
+            if await self._connections.can_connect(target.host, target.port):
+                return True
+        return False
+
     @asynccontextmanager
     async def _watching(
         self, destination: ServerName, timeout_s: float | None, *, backoff: bool

@@ -1,9 +1,18 @@
-"""Guarded HTTPS: the session that every request to another server goes through."""
+"""Guarded HTTPS: the session that every request to another server goes through.
 
+Links may be slow, lossy or gone for a while. The kernel would go on repeating what nobody hears,
+less and less often, for a quarter of an hour, and say nothing of it for minutes after the link is
+back. So what is sent in small pieces is repeated at an even pace, and a connection whose packets
+nobody acknowledges is given up soon.
+"""
+
+import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -17,6 +26,10 @@ MAX_CONNECTIONS = 200
 MAX_CONNECTIONS_TO_ONE = 10
 IDLE_S = 30.0
 ADDRESSES_KEPT_S = 60
+UNACKNOWLEDGED_MS = 15_000
+"""A connection is given up when the other side has acknowledged nothing for so long."""
+TCP_THIN_LINEAR_TIMEOUTS = 16
+"""Linux: connections with little under way do not double the time between repetitions at once."""
 USER_AGENT = "hearth"
 
 
@@ -49,7 +62,7 @@ def open_session(
     connector = aiohttp.TCPConnector(
         resolver=GuardedResolver(resolver, guard),
         # Addresses in URLs do not pass the resolver; every socket passes here.
-        socket_factory=guard.open_socket,
+        socket_factory=lambda address_info: open_socket(guard, address_info),
         ssl=tls,
         limit=MAX_CONNECTIONS,
         limit_per_host=MAX_CONNECTIONS_TO_ONE,
@@ -63,6 +76,15 @@ def open_session(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         trust_env=False,
     )
+
+
+def open_socket(guard: AddressGuard, address_info: Any) -> socket.socket:
+    """A socket for an entry of `getaddrinfo`. Raises `AddressDenied`."""
+    made = guard.open_socket(address_info)
+    if sys.platform == "linux":
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+        made.setsockopt(socket.IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1)
+    return made
 
 
 class Connections:
@@ -81,6 +103,27 @@ class Connections:
         if self._session is None:
             self._session = open_session(self._resolver, self._guard, self._tls)
         return self._session
+
+    async def can_connect(self, host: str, port: int) -> bool:
+        """Whether anything listens there: a TCP connection, and nothing else."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                addresses = await self._resolver.addresses(host)
+        except (OSError, TimeoutError):
+            return False
+        return any(await asyncio.gather(*(self._can_reach(one, port) for one in addresses)))
+
+    async def _can_reach(self, address: str, port: int) -> bool:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        info = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+        try:
+            with self._guard.open_socket(info) as probe:
+                probe.setblocking(False)
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await asyncio.get_running_loop().sock_connect(probe, (address, port))
+        except (OSError, TimeoutError):
+            return False
+        return True
 
     async def close(self) -> None:
         """Hang up."""

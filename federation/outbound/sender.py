@@ -258,6 +258,7 @@ class Sender:
         if now_ts >= state.retry_at_ts:
             return None
         queue.failures, queue.failing_since = state.failures, state.last_success_ts
+        self._backoff.miss(queue.destination, state.last_success_ts)
         queue.retreat(self._ledger.progress)
         return (state.retry_at_ts - now_ts) / 1000
 

@@ -260,6 +260,11 @@ class Federation:
     """Tell other servers the names of our users' devices."""
     request_timeout_s: Positive = 60
     """How long another server may take to answer."""
+    retry_first_s: Positive = 5
+    """How long a server that has failed is left alone at first, unless it is heard of; each
+    further failure doubles it."""
+    retry_longest_s: Positive = 3_600
+    """How long at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from federation.outbound.discovery import Discovery
 from federation.outbound.key_fetch import KeyFetch
 from federation.outbound.keyring import Keyring
 from federation.outbound.ports import DestinationStore, KeyCache, ServerKeyStore
+from federation.outbound.probing import Probing
 from federation.outbound.resolver import Resolver
 from federation.outbound.well_known import WellKnown
 from federation.protocol.identifiers import ServerName
+from federation.protocol.retry_schedule import RetrySchedule
 from federation.protocol.server_keys import OwnKeys
 from homeserver.clock import Clock
 from homeserver.config.settings import Federation, Outgoing, Settings
@@ -32,6 +34,8 @@ class Links:
     """Knows the keys of all servers."""
     backoff: Backoff
     """Knows which servers are left alone after failures, and tells when one is there again."""
+    probing: Probing
+    """Notices when they are there again."""
     discovery: Discovery
     connections: Connections
     """The guarded session, for requests that are not signed too."""
@@ -68,7 +72,8 @@ def build_links(
     connections = guarded_connections(settings.outgoing, resolver)
     well_known = WellKnown(connections, clock, random.random)
     discovery = Discovery(well_known, resolver, clock, random.random)
-    backoff = Backoff(stores.destinations, clock, random.random)
+    retries = RetrySchedule(federation.retry_first_s * 1000, federation.retry_longest_s * 1000)
+    backoff = Backoff(stores.destinations, clock, random.random, retries)
     client = FederationClient(
         name,
         own.current[0],
@@ -93,6 +98,7 @@ def build_links(
         client=client,
         keyring=keyring,
         backoff=backoff,
+        probing=Probing(backoff, client.can_connect, clock, random.random),
         discovery=discovery,
         connections=connections,
         own=own,

@@ -116,6 +116,7 @@ FOREIGN: dict[str, set[str]] = {
 BROAD_EXCEPT = {
     "federation.inbound.edus": "an EDU that fails does not spoil those after it",
     "federation.inbound.transactions": "an event that fails does not come again for ever",
+    "federation.outbound.probing": "a server that cannot be looked for does not end the search",
     "federation.outbound.sender": "a destination that fails does not end the others",
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",

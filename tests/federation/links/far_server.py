@@ -1,0 +1,160 @@
+"""A server in a network namespace, as a process of its own, and clients beside it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from storage.cluster import Cluster
+from tests.conftest import TEMPLATE, fresh_database
+from tests.federation.certificates import Authority
+from tests.federation.links.link import NETWORK
+from tests.federation.links.namespaces import Namespace
+from tests.homeserver.conftest import Client, Homes
+
+ROOT = Path(__file__).parents[3]
+STARTED_WITHIN_S = 60
+CLIENT_PORT = 8008
+
+CONFIG = """\
+[server]
+name = "{address}:8448"
+public_baseurl = "http://127.0.0.1:8008"
+data_dir = "data"
+
+[[listen]]
+port = 8008
+serves = ["client"]
+
+[[listen]]
+address = "{address}"
+port = 8448
+tls_certificate = {certificate}
+tls_key = {key}
+serves = ["federation"]
+
+[database]
+url = {database_url}
+
+[registration]
+enabled = true
+token_required = false
+
+[auth]
+bcrypt_rounds = 4
+
+[limits]
+enabled = false
+
+[presence]
+enabled = false
+
+[federation]
+trusted_key_servers = []
+{federation}
+
+[outgoing]
+allow_ip_ranges = ["{network}"]
+extra_ca_files = [{authority}]
+
+[log]
+level = "info"
+"""
+
+
+class FarServer:
+    """A server that is starting or runs; its clients reach it without the link."""
+
+    def __init__(
+        self,
+        address: str,
+        database_url: str,
+        session: aiohttp.ClientSession,
+        process: "subprocess.Popen[bytes]",
+        log: Path,
+    ) -> None:
+        self.name = f"{address}:8448"
+        self.database_url = database_url
+        self._session = session
+        self._process = process
+        self._log = log
+
+    async def ready(self) -> None:
+        """Wait until it answers."""
+        async with asyncio.timeout(STARTED_WITHIN_S):
+            while not await self._is_up():
+                assert self._process.poll() is None, self._log.read_text()
+                await asyncio.sleep(0.02)
+
+    async def user(self, localpart: str) -> Client:
+        client = Client(self._session, f"http://127.0.0.1:{CLIENT_PORT}")
+        body = {
+            "username": localpart,
+            "password": "a password that is long",
+            "auth": {"type": "m.login.dummy"},
+        }
+        Homes.log_in(client, (await client.post("v3/register", body)).ok())
+        return client
+
+    async def _is_up(self) -> bool:
+        try:
+            async with self._session.get(
+                f"http://127.0.0.1:{CLIENT_PORT}/_matrix/client/versions"
+            ) as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def far_server(
+    namespace: Namespace,
+    address: str,
+    cluster: Cluster,
+    authority: Authority,
+    directory: Path,
+    federation: str = "",
+) -> AsyncIterator[FarServer]:
+    """A server at an address of the namespace; `federation` are lines for that section."""
+    directory.mkdir()
+    certificate, key = authority.issue(address)
+    connector = aiohttp.TCPConnector(socket_factory=namespace.open_socket)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        async for url in fresh_database(cluster, TEMPLATE):
+            config = directory / "hearth.toml"
+            config.write_text(
+                CONFIG.format(
+                    address=address,
+                    certificate=json.dumps(str(certificate)),
+                    key=json.dumps(str(key)),
+                    database_url=json.dumps(url),
+                    federation=federation,
+                    network=NETWORK,
+                    authority=json.dumps(str(authority.certificate)),
+                )
+            )
+            log = directory / "hearth.log"
+            process = start(namespace, config, log)
+            try:
+                yield FarServer(address, url, session, process, log)
+            finally:
+                process.terminate()
+                await asyncio.to_thread(process.wait)
+
+
+def start(namespace: Namespace, config: Path, log_file: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-P", "-m", "homeserver", "run", "--config", str(config)]
+    with log_file.open("ab") as log, namespace.entered():
+        return subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
