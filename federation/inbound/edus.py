@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from federation.inbound.receiving_ports import EduReceiver, ServerAcls
+from federation.protocol import canonical_json
 from federation.protocol.edu import (
     DEVICE_LIST_UPDATE,
     DIRECT_TO_DEVICE,
@@ -26,6 +27,7 @@ from federation.protocol.edu import (
     parse_signing_key_update,
     parse_typing,
 )
+from federation.protocol.endpoint import MAX_DEPTH
 from federation.protocol.errors import Forbidden, MatrixError
 from federation.protocol.identifiers import ServerName
 
@@ -62,6 +64,7 @@ class Edus:
             if handler is None:
                 continue
             try:
+                canonical_json.check_depth(edu.content, MAX_DEPTH)
                 await handler(origin, edu.content)
             except MatrixError as error:
                 if error.status >= 500:

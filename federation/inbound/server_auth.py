@@ -3,12 +3,12 @@
 Source: server-server API, "Request Authentication".
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from federation.inbound.ports import Clock, KnownKeys
 from federation.protocol import canonical_json
-from federation.protocol.errors import Forbidden, Unauthorized
+from federation.protocol.errors import BadJson, Forbidden, Unauthorized
 from federation.protocol.identifiers import ServerName
 from federation.protocol.server_keys import is_key_valid_for_request
 from federation.protocol.signatures import verify_bytes
@@ -45,11 +45,13 @@ class ServerAuth:
         method: str,
         uri: str,
         content: dict[str, Any] | None,
+        body: bytes = b"",
     ) -> ServerName:
         """The server that signed the request.
 
-        There may be a header for each of its keys: one of them must be checkable, and all that
-        are must match. Raises `Unauthorized`, `Forbidden` (no federation with it), `BadJson`.
+        `content` is the object in the `body`. There may be a header for each of its keys: one of
+        them must be checkable, and all that are must match. Raises `Unauthorized`, `Forbidden`
+        (no federation with it), `BadJson`.
         """
         claims = [parse_authorization(header) for header in authorization[:MAX_HEADERS]]
         origin = self._check_names(claims)
@@ -63,7 +65,7 @@ class ServerAuth:
         checkable = [claim for claim in claims if claim.key_id in keys]
         if not checkable:
             raise Unauthorized(f"No key of {origin} is known that has signed the request")
-        encoded = None if content is None else canonical_json.encode_lax(content)
+        encoded = None if content is None else canonical_form(content, body)
         message = signed_bytes(method, uri, origin, self._own_name, encoded)
         # Servers that do not name the destination in the header sign it nevertheless.
         for claim in checkable:
@@ -84,3 +86,15 @@ class ServerAuth:
         if not self._is_allowed(origin):
             raise Forbidden(f"This server does not federate with {origin}")
         return origin
+
+
+def canonical_form(content: Mapping[str, Any], body: bytes) -> bytes:
+    """What a signature covers of a request's content: its canonical JSON.
+
+    What is nested too deeply for us to write is taken as it came: its sender writes it canonically
+    or fails.
+    """
+    try:
+        return canonical_json.encode_lax(content)
+    except BadJson:
+        return body

@@ -260,6 +260,8 @@ class TransactionCall(Protocol):
     "/_matrix/federation/v1/send/{txnId}",
     Access.SERVER,
     max_body_bytes=MAX_BODY_BYTES,
+    # An event that is nested too deeply is refused by itself, not all that came with it.
+    max_depth=None,
 )
 async def send_transaction(call: TransactionCall) -> bytes:
     """Take the events and EDUs of a transaction; the same ID again gets the same answer.

@@ -94,12 +94,14 @@ class FederationClient:
         body: Mapping[str, Any] | bytes | None = None,
         timeout_s: float | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        max_depth: int | None = canonical_json.MAX_DEPTH,
         backoff: bool = True,
     ) -> Any:
         """The JSON that the server answers with: an object, or an array in some old endpoints.
 
         `path` is percent-encoded (`build_path`), `body` an object or its canonical JSON.
-        `timeout_s` is for everything together, discovery included. With `backoff` a destination
+        `timeout_s` is for everything together, discovery included; `max_depth` None is for answers
+        with events, each of which is looked at by itself. With `backoff` a destination
         that is left alone is not asked. Raises `FederationError`.
         """
         content = None if body is None else encode_body(body)
@@ -107,7 +109,7 @@ class FederationClient:
         async with self._watching(destination, timeout_s, backoff=backoff):
             async with self._exchange(destination, method, uri, content) as response:
                 data = await read_limited(response, destination, max_bytes)
-            return decode_answer(data, destination)
+            return decode_answer(data, destination, max_depth)
 
     @asynccontextmanager
     async def stream(
@@ -281,10 +283,10 @@ async def read_chunks(
             yield chunk
 
 
-def decode_answer(data: bytes, destination: ServerName) -> Any:
+def decode_answer(data: bytes, destination: ServerName, max_depth: int | None) -> Any:
     """The JSON object or array in a body. Raises `BadAnswer`."""
     try:
-        answer = canonical_json.decode(data)
+        answer = canonical_json.decode(data, max_depth)
     except (NotJson, BadJson) as error:
         raise BadAnswer(destination, "its answer is not JSON, or nested too deeply") from error
     if not isinstance(answer, dict | list):

@@ -48,6 +48,7 @@ class EventFetcher:
                 "min_depth": min_depth,
             },
             timeout_s=FETCH_TIMEOUT_S,
+            max_depth=None,
         )
         return pdus(answer, "events", origin)[:limit]
 
@@ -76,6 +77,7 @@ class EventFetcher:
             query={"event_id": event_id},
             timeout_s=STATE_TIMEOUT_S,
             max_bytes=STATE_MAX_BYTES,
+            max_depth=None,
         )
         return pdus(answer, "pdus", origin), pdus(answer, "auth_chain", origin)
 
@@ -86,6 +88,7 @@ class EventFetcher:
             "GET",
             build_path("federation", "v1", "event", event_id),
             timeout_s=FETCH_TIMEOUT_S,
+            max_depth=None,
         )
         found = pdus(answer, "pdus", origin)
         if len(found) != 1:
@@ -99,6 +102,7 @@ class EventFetcher:
             "GET",
             build_path("federation", "v1", "event_auth", room_id, event_id),
             timeout_s=FETCH_TIMEOUT_S,
+            max_depth=None,
             max_bytes=STATE_MAX_BYTES,
         )
         return pdus(answer, "auth_chain", origin)
@@ -113,6 +117,7 @@ class EventFetcher:
             build_path("federation", "v1", "backfill", room_id),
             query={"v": list(event_ids), "limit": limit},
             timeout_s=FETCH_TIMEOUT_S,
+            max_depth=None,
         )
         return pdus(answer, "pdus", origin)[:limit]
 

@@ -143,6 +143,7 @@ class RemoteDoors:
                 body=event,
                 timeout_s=timeout_s,
                 max_bytes=STATE_MAX_BYTES,
+                max_depth=None,
             )
         except FederationError as error:
             if error.answer_status != V1_FALLBACK or error.answer_errcode != "M_UNRECOGNIZED":
@@ -154,6 +155,7 @@ class RemoteDoors:
                 body=event,
                 timeout_s=timeout_s,
                 max_bytes=STATE_MAX_BYTES,
+                max_depth=None,
             )
             answer = old[1] if isinstance(old, list) and len(old) > 1 else old
         if not isinstance(answer, Mapping):

@@ -75,23 +75,43 @@ def check_strict(value: Any) -> None:
     _check_strict((value,), 0)
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes, max_depth: int | None = MAX_DEPTH) -> Any:
     """The value of untrusted JSON, with integers of any size and floats as they are.
 
     Of equal keys in one object the last counts. Raises `NotJson` for anything but UTF-8 JSON
     without lone surrogates, `BadJson` for too deep nesting. The size is the caller's to limit.
+    With `max_depth` None so is the depth, which is then below 1024: for a list of events of which
+    a deep one must not spoil the others.
     """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise NotJson(f"Not JSON: {error}") from error
     # Counting is many times faster than walking, and enough for all but large bodies.
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        _check_depth((value,), 0)
+    if max_depth is not None and data.count(b"{") + data.count(b"[") > max_depth:
+        check_depth(value, max_depth)
     # orjson reads integers beyond 64 bits as floats. Few bodies have so many digits in a row.
     if _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO):
         return _decode_big_integers(data)
     return value
+
+
+def check_depth(value: Any, max_depth: int) -> None:
+    """Raise `BadJson` if objects and arrays are nested more than `max_depth` levels."""
+    level = [value]
+    for _ in range(max_depth):
+        level = [child for container in level for child in _containers_in(container)]
+        if not level:
+            return
+    raise BadJson(f"Nested deeper than {max_depth} levels")
+
+
+def _containers_in(container: object) -> list[object]:
+    if isinstance(container, dict):
+        return [value for value in container.values() if isinstance(value, dict | list)]
+    if isinstance(container, list):
+        return [value for value in container if isinstance(value, dict | list)]
+    return []
 
 
 def _decode_big_integers(data: bytes) -> Any:
@@ -99,6 +119,8 @@ def _decode_big_integers(data: bytes) -> Any:
         return json.loads(data)
     except ValueError as error:
         raise BadJson(f"A number is too long: {error}") from error
+    except RecursionError as error:
+        raise BadJson("Nested too deeply") from error
 
 
 def _check_strict(values: Iterable[Any], depth: int) -> None:
@@ -132,17 +154,6 @@ def _check_lax(values: Iterable[Any], depth: int) -> None:
             _check_lax(value, depth + 1)
         elif value is not None and kind not in (str, int, float, bool):
             raise _refusal(value)
-
-
-def _check_depth(values: Iterable[Any], depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BadJson(f"Nested deeper than {MAX_DEPTH} levels")
-    for value in values:
-        kind = type(value)
-        if kind is dict:
-            _check_depth(value.values(), depth + 1)
-        elif kind is list:
-            _check_depth(value, depth + 1)
 
 
 def _refusal(value: object) -> BadJson:

@@ -7,6 +7,9 @@ from typing import Any, Generic, TypeVar
 
 CallT = TypeVar("CallT", contravariant=True)
 
+MAX_DEPTH = 100
+"""Bodies nested deeper are refused: whatever walks over a value recurses at most so often."""
+
 
 class Access(Enum):
     """Who may call an endpoint."""
@@ -56,7 +59,8 @@ class Endpoint(Generic[CallT]):
 
     `path` names its parameters in braces as the specification does; `aliases` are further paths
     that reach the same handler (legacy and unstable names, or the form without an optional last
-    parameter). `locked_allowed` and `suspended_allowed` say whether locked or suspended users may
+    parameter). Bodies nested deeper than `max_depth` are refused; without it that is left to the
+    handler. `locked_allowed` and `suspended_allowed` say whether locked or suspended users may
     still call it. A call of a `long_poll` endpoint is cancelled when its client goes away and when
     the server stops; every other call runs to its end.
     """
@@ -67,6 +71,7 @@ class Endpoint(Generic[CallT]):
     rate: Rate
     handler: Callable[[CallT], Awaitable[Any]]
     max_body_bytes: int
+    max_depth: int | None
     locked_allowed: bool
     suspended_allowed: bool
     aliases: tuple[str, ...] = ()
@@ -81,6 +86,7 @@ def endpoint(
     *,
     rate: Rate = Rate.NONE,
     max_body_bytes: int = 65_536 * 2,
+    max_depth: int | None = MAX_DEPTH,
     locked_allowed: bool = False,
     suspended_allowed: bool = True,
     aliases: tuple[str, ...] = (),
@@ -97,6 +103,7 @@ def endpoint(
             rate=rate,
             handler=handler,
             max_body_bytes=max_body_bytes,
+            max_depth=max_depth,
             locked_allowed=locked_allowed,
             suspended_allowed=suspended_allowed,
             aliases=aliases,

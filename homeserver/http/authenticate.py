@@ -51,11 +51,13 @@ class ServerAuth(Protocol):
         method: str,
         uri: str,
         content: dict[str, Any] | None,
+        body: bytes = b"",
     ) -> ServerName:
         """The server that signed the request.
 
         `authorization` are the X-Matrix headers, `uri` is the request target as it was sent,
-        `content` the body's object or None for a request without a body. Raises `Unauthorized`.
+        `content` the object in the `body`, or None for a request without a body. Raises
+        `Unauthorized`.
         """
 
 
@@ -126,6 +128,7 @@ class Authenticator:
             method=call.method,
             uri=call.request.raw_path,
             content=call.json if call.body else None,
+            body=call.body,
         )
 
 

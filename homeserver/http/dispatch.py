@@ -200,7 +200,7 @@ class Dispatcher:
             max_bytes = min(max_bytes, self._settings.max_body_bytes)
         call.body = await read_body(call.request, max_bytes, self._settings.body_timeout_s)
         if endpoint.body is Body.JSON:
-            call.json = parse_object(call.body)
+            call.json = parse_object(call.body, endpoint.max_depth)
 
     async def _long_poll(self, call: Call, endpoint: Endpoint[Call]) -> Answer:
         if self._stopping:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from federation.protocol.room_versions import EventFormat
 from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.resolver import StateMap
 from homeserver.rooms.room_events import known_of
@@ -79,17 +78,3 @@ async def find_known(
         for i, event in found.items()
         if event.room_nid == room.room_nid
     }
-
-
-SELECT_TAKEN = "SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND room_nid <> $2"
-
-
-async def find_taken(db: Database, room: LiveRoom, event_ids: Iterable[EventId]) -> set[EventId]:
-    """Those of the IDs that events of other rooms have.
-
-    That can be in room versions 1 and 2 only, whose servers name their events as they like.
-    """
-    if room.version.event_format is not EventFormat.V1:
-        return set()
-    rows = await db.fetch(SELECT_TAKEN, list(event_ids), room.room_nid)
-    return {EventId(row[0]) for row in rows}

@@ -20,7 +20,7 @@ from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from homeserver.rooms.append import find_relation
-from homeserver.rooms.arrivals import find_known, find_taken
+from homeserver.rooms.arrivals import find_known
 from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.history_token import Gap
 from homeserver.rooms.live import Known, LiveRoom
@@ -34,7 +34,7 @@ from homeserver.rooms.verified import (
     in_order,
     reached_from,
     tell_of_refusals,
-    verify_events,
+    verify_for_room,
 )
 from storage.add_events import AddEvent, DropOutlier, EventSeen
 from storage.changes import Standing, StoredEvent
@@ -115,7 +115,7 @@ class Backfill:
         return False
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
-        return await verify_events(self._signatures, events, room.room_id, room.version)
+        return await verify_for_room(self._db, self._signatures, room, events)
 
     async def _edge(self, room: LiveRoom, gap: Gap | None) -> dict[EventId, set[EventId]]:
         """The oldest events here that follow something unknown, and what that is."""
@@ -136,12 +136,7 @@ class Backfill:
             i for p in pdus.values() for i in (p.event_id, *p.prev_events, *p.auth_events)
         }
         known = await find_known(self._db, room, everything)
-        taken = await find_taken(self._db, room, pdus)
-        new = {
-            i: pdu
-            for i, pdu in pdus.items()
-            if i not in taken and (i not in known or known[i].snapshot_nid is None)
-        }
+        new = {i: pdu for i, pdu in pdus.items() if i not in known or known[i].snapshot_nid is None}
         ordered = in_order(new)
         await self._states.have_auth_events(server, room, new)
         known |= await find_known(self._db, room, everything)

@@ -13,7 +13,7 @@ from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
-from homeserver.rooms.verified import Verified, reached_from, verify_events
+from homeserver.rooms.verified import Verified, reached_from, verify_for_room
 from storage.changes import Standing
 from storage.database import Database
 from storage.names import Names
@@ -115,4 +115,4 @@ class GapStates:
             missing -= (await self._outliers.keep(room, vouching)).keys()
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
-        return await verify_events(self._signatures, events, room.room_id, room.version)
+        return await verify_for_room(self._db, self._signatures, room, events)

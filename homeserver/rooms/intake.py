@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from federation.protocol.errors import MatrixError, NotFound
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Arrivals, find_known, find_taken
+from homeserver.rooms.arrivals import Arrivals, find_known
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.gap_states import GapStates, Unreachable
 from homeserver.rooms.live import LiveRoom, LiveRooms
@@ -29,7 +29,7 @@ from homeserver.rooms.verified import (
     in_order,
     reached_from,
     tell_of_refusals,
-    verify_events,
+    verify_for_room,
 )
 from storage.changes import Standing
 from storage.database import Database
@@ -91,13 +91,9 @@ class Intake:
             room = await self._live.get(room_id)
         except NotFound:
             return await self._elsewhere.take_ends(origin, room_id, events)
-        verified = await verify_events(self._signatures, events, room_id, room.version)
-        taken = await find_taken(self._db, room, verified.pdus)
-        results: dict[EventId, str | None] = {
-            **verified.refused,
-            **dict.fromkeys(taken, "another room has an event of this ID"),
-        }
-        pdus = {i: pdu for i, pdu in verified.pdus.items() if i not in taken}
+        verified = await self._verify(events, room)
+        results: dict[EventId, str | None] = dict(verified.refused)
+        pdus = verified.pdus
         async with self._turn(origin, room_id):
             known = await find_known(self._db, room, pdus)
             new = {
@@ -214,4 +210,4 @@ class Intake:
         return states, refused
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
-        return await verify_events(self._signatures, events, room.room_id, room.version)
+        return await verify_for_room(self._db, self._signatures, room, events)

@@ -10,7 +10,7 @@ from federation.protocol.auth_events import CREATE
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import find_known, find_taken
+from homeserver.rooms.arrivals import find_known
 from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.taking import find_fault
 from homeserver.rooms.verified import in_order
@@ -40,11 +40,10 @@ class Outliers:
         """
         wanted = {i for pdu in pdus.values() for i in (pdu.event_id, *pdu.auth_events)}
         known = await find_known(self._db, room, wanted)
-        taken = await find_taken(self._db, room, pdus)
         entry = room.state.get(CREATE)
         create = entry.pdu if entry is not None else None
         writes: list[Write] = []
-        new = {i: pdu for i, pdu in pdus.items() if i not in known and i not in taken}
+        new = {i: pdu for i, pdu in pdus.items() if i not in known}
         for pdu in in_order(new):
             standing = judge(pdu, known, create)
             if standing is None:

@@ -15,8 +15,10 @@ from federation.protocol.event_id import event_id_of
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact
-from federation.protocol.room_versions import RoomVersion
+from federation.protocol.room_versions import EventFormat, RoomVersion
+from homeserver.rooms.live import LiveRoom
 from homeserver.rooms.remote_events import Fields, Signatures
+from storage.database import Database
 
 
 @dataclass(slots=True)
@@ -77,6 +79,25 @@ async def verify_events(
             continue
         kept = fields if check_content_hash(fields) else redact(fields, version)
         verified.pdus[event_id] = parse_pdu(kept, version, event_id=event_id)
+    return verified
+
+
+SELECT_TAKEN = "SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND room_nid <> $2"
+
+
+async def verify_for_room(
+    db: Database, signatures: Signatures, room: LiveRoom, events: Sequence[Fields]
+) -> Verified:
+    """Check events that another server has given us of a room that is here.
+
+    In room versions 1 and 2, whose servers name their events as they like, an event of another
+    room may have the same ID. Such an event is refused, for here an ID stands for one event.
+    """
+    verified = await verify_events(signatures, events, room.room_id, room.version)
+    if room.version.event_format is EventFormat.V1:
+        for row in await db.fetch(SELECT_TAKEN, list(verified.pdus), room.room_nid):
+            del verified.pdus[EventId(row[0])]
+            verified.refused[EventId(row[0])] = "another room has an event of this ID"
     return verified
 
 

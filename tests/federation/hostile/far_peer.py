@@ -52,8 +52,18 @@ class FarPeer:
     ) -> Answer:
         """PUT a transaction."""
         self.transactions += 1
+        body = self.transaction(*pdus, edus=edus, **more)
+        return await self.put_bytes(f"send/{txn_id or f't{self.transactions}'}", body)
+
+    def transaction(self, *pdus: Mapping[str, Any], edus: Any = (), **more: Any) -> bytes:
+        """The JSON of a transaction, canonical however deep it is."""
         body = {"origin": self.name, "origin_server_ts": 1, "pdus": list(pdus), "edus": list(edus)}
-        return await self.put(f"send/{txn_id or f't{self.transactions}'}", {**body, **more})
+        return json.dumps(
+            {**body, **more}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+
+    async def put_bytes(self, path: str, body: bytes) -> Answer:
+        return await self.raw("PUT", f"{FEDERATION}/{path}", body)
 
     async def get(self, path: str, **query: Any) -> Answer:
         target = f"{FEDERATION}/{path}"

@@ -611,6 +611,7 @@ async def test_requests_of_servers_are_verified_as_they_were_sent() -> None:
             "method": "PUT",
             "uri": target,
             "content": {"pdus": []},
+            "body": b'{"pdus": []}',
         }
     ]
 
