@@ -4,7 +4,6 @@ Run as `python -m bench.messages_page`. The history is that of a joined member, 
 from the end of a room with 50,000 events and a few threads and edits.
 """
 
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import uvloop
 
+from bench.processor_time import postgres_seconds, process_seconds
 from homeserver.rooms.history import History, MessagesRequest
 from homeserver.rooms.history_token import parse_point
 from migrations.apply import apply_migrations
@@ -54,21 +54,7 @@ async def fill_room(world: World, admin: asyncpg.Connection) -> str:
     return room_id
 
 
-def postgres_ticks() -> float:
-    """Seconds of processor time that all PostgreSQL processes have used."""
-    total = 0.0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, fields = stat.read_text().rpartition(")")
-        except OSError:
-            continue
-        if "(postgres" in name:
-            utime, stime = fields.split()[11:13]
-            total += (int(utime) + int(stime)) / 100
-    return total
-
-
-async def measure(history: History, world: World, room_id: str) -> None:
+async def measure(history: History, world: World, room_id: str, directory: Path) -> None:
     """Read pages and print the cost of one."""
     viewer = await world.viewer(BOB)
     first = MessagesRequest(backwards=True, limit=LIMIT)
@@ -77,22 +63,19 @@ async def measure(history: History, world: World, room_id: str) -> None:
     for name, request in (("first page", first), ("older page", older)):
         for _ in range(20):
             await history.messages(viewer, room_id, request)
-        database_before, own_before = postgres_ticks(), process_seconds()
+        database_before, own_before = postgres_seconds(directory), process_seconds()
         began = time.perf_counter()
         for _ in range(PAGES):
             await history.messages(viewer, room_id, request)
         wall = time.perf_counter() - began
-        own, database = process_seconds() - own_before, postgres_ticks() - database_before
+        own, database = (
+            process_seconds() - own_before,
+            postgres_seconds(directory) - database_before,
+        )
         print(
             f"{name}: server {own / PAGES * 1000:.2f} ms, PostgreSQL "
             f"{database / PAGES * 1000:.2f} ms, elapsed {wall / PAGES * 1000:.2f} ms"
         )
-
-
-def process_seconds() -> float:
-    """Processor time of this process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 async def build_and_measure(directory: Path) -> None:
@@ -106,7 +89,7 @@ async def build_and_measure(directory: Path) -> None:
             rooms = [await fill_room(world, admin) for _ in range(ROOMS)]
             await admin.execute("ANALYZE")
             history = History(world.db, world.names, world.clients, world.ignored)
-            await measure(history, world, rooms[0])
+            await measure(history, world, rooms[0], directory)
         await admin.close()
     finally:
         await cluster.stop()

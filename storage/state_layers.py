@@ -20,9 +20,12 @@ from storage.room_state import (
 )
 
 KEPT_ENTRIES = 512
-"""Larger layers are not kept in memory; single places are looked up in the database."""
+"""Of larger layers only single places are kept, those that were looked up."""
 ENTRY_BYTES = 100
 LAYER_BYTES = 400
+PLACE_BYTES = 250
+ABSENT = -1
+"""A layer says nothing about a place."""
 
 Entries = Mapping[int, int]
 """A layer's or a state's entries: place -> event."""
@@ -34,7 +37,8 @@ class StateLayers:
     def __init__(self, db: Database, max_bytes: int) -> None:
         self._db = db
         self._kept: Cache[int, Entries] = Cache(max_bytes // 2)
-        self._stacks: Cache[int, Snapshot] = Cache(max_bytes // 2)
+        self._stacks: Cache[int, Snapshot] = Cache(max_bytes // 4)
+        self._places: Cache[tuple[int, int], int] = Cache(max_bytes // 4)
         self._unsaved: dict[int, NewSnapshot] = {}
 
     def hold(self, new: NewSnapshot) -> None:
@@ -132,23 +136,47 @@ class StateLayers:
     async def _look_up(self, layers: Sequence[Layer], places: Iterable[int]) -> dict[int, int]:
         """The topmost entry of each place, if any layer has one."""
         wanted = set(places)
-        small = {layer.snapshot_nid for layer in layers if layer.size <= KEPT_ENTRIES}
-        known = {
-            layer.snapshot_nid: entries
-            for layer in layers
-            if (entries := self._known_entries(layer.snapshot_nid)) is not None
-        }
-        if wanted:
-            known |= await self.entries(small - known.keys())
-        large = [layer.snapshot_nid for layer in layers if layer.snapshot_nid not in known]
-        read = await get_places_in(self._db, large, wanted) if large and wanted else {}
         found: dict[int, int] = {}
+        if not wanted:
+            return found
+        small = [layer.snapshot_nid for layer in layers if layer.size <= KEPT_ENTRIES]
+        known = await self.entries(small)
+        large = [layer.snapshot_nid for layer in layers if layer.snapshot_nid not in known]
+        if large:
+            known |= await self._look_up_in_large(large, wanted)
         for layer in layers:
-            entries = known.get(layer.snapshot_nid) or read.get(layer.snapshot_nid, {})
+            entries = known[layer.snapshot_nid]
             hits = {place: entries[place] for place in wanted if place in entries}
             found |= hits
             wanted -= hits.keys()
         return found
+
+    async def _look_up_in_large(
+        self, layer_nids: Iterable[int], places: Iterable[int]
+    ) -> dict[int, Entries]:
+        found: dict[int, dict[int, int]] = {}
+        missing = []
+        for nid in layer_nids:
+            unsaved = self._unsaved.get(nid)
+            found[nid] = {}
+            for place in places:
+                event = (
+                    unsaved.entries.get(place, ABSENT)
+                    if unsaved
+                    else self._places.get((nid, place))
+                )
+                if event is None:
+                    missing.append((nid, place))
+                elif event != ABSENT:
+                    found[nid][place] = event
+        if missing:
+            read = await get_places_in(self._db, {n for n, _ in missing}, {p for _, p in missing})
+            for nid, place in missing:
+                event = read.get(nid, {}).get(place, ABSENT)
+                self._places.put((nid, place), event, PLACE_BYTES)
+                if event != ABSENT:
+                    found[nid][place] = event
+        return dict(found)
 
     def _known_entries(self, nid: int) -> Entries | None:
         unsaved = self._unsaved.get(nid)
