@@ -15,7 +15,7 @@ def postgres_seconds(directory: Path) -> float:
     total = 0.0
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if not (process / "cwd").resolve().is_relative_to(directory.resolve()):
+            if not (process / "cwd").readlink().is_relative_to(directory):
                 continue
             name, _, fields = (process / "stat").read_text().rpartition(")")
         except OSError:

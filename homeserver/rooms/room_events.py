@@ -27,9 +27,15 @@ class RoomEvents:
     async def by_nid(self, event_nids: Iterable[int]) -> dict[int, Known]:
         """The events of these numbers, as far as there are any."""
         wanted = set(event_nids)
-        for nid in wanted & self._room.ahead.by_nid.keys() - self._by_nid.keys():
-            self.add(self._room.ahead.by_nid[nid])
-        missing = wanted - self._by_nid.keys()
+        ahead = self._room.ahead.by_nid
+        missing = []
+        for nid in wanted:
+            if nid not in self._by_nid:
+                known = ahead.get(nid)
+                if known is None:
+                    missing.append(nid)
+                else:
+                    self.add(known)
         if missing:
             self._remember((await get_events(self._db, missing)).values())
         return {nid: self._by_nid[nid] for nid in wanted if nid in self._by_nid}
@@ -37,9 +43,15 @@ class RoomEvents:
     async def by_id(self, event_ids: Iterable[EventId]) -> dict[EventId, Known]:
         """Those of the events that are known here."""
         wanted = set(event_ids)
-        for event_id in wanted & self._room.ahead.by_id.keys() - self._by_id.keys():
-            self.add(self._room.ahead.by_id[event_id])
-        missing = wanted - self._by_id.keys()
+        ahead = self._room.ahead.by_id
+        missing = []
+        for event_id in wanted:
+            if event_id not in self._by_id:
+                known = ahead.get(event_id)
+                if known is None:
+                    missing.append(event_id)
+                else:
+                    self.add(known)
         if missing:
             self._remember((await find_events(self._db, missing)).values())
         return {event_id: self._by_id[event_id] for event_id in wanted if event_id in self._by_id}

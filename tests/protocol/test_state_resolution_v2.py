@@ -8,6 +8,7 @@ from federation.protocol.auth_events import JOIN_RULES, POWER_LEVELS, member_pla
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu, StateKey
 from federation.protocol.room_versions import ROOM_VERSIONS
+from federation.protocol.state_resolution.known_events import Loaded
 from federation.protocol.state_resolution.resolve import resolve, resolve_among
 from federation.protocol.state_resolution.v2 import is_power_event
 from tests.room_factory import ALICE, BOB, CAROL, DAVE, Room, resolve_branches, resolve_states
@@ -259,3 +260,29 @@ def test_only_conflicted_events_and_what_they_rest_on_are_asked_for(version: str
     resolve_among(Watched(room.events), resolve(room.version, states))
     places = (("m.room.create", ""), POWER_LEVELS, member_place(ALICE))
     assert asked == topics | {room.state_ids[place] for place in places}
+
+
+def test_a_long_history_of_power_levels_is_read_only_as_far_as_the_conflict_reaches(
+    version: str,
+) -> None:
+    room = Room.furnished(version)
+    for level in range(1, 41):
+        grant(room, bob=level)
+    left, right = room.fork(), room.fork()
+    grant(left, bob=50)
+    left.topic("of the left")
+    grant(right, bob=60)
+    right.topic("of the right")
+    events = {**left.events, **right.events}
+    states = [left.state_ids, right.state_ids]
+    asked: set[EventId] = set()
+    resolution = resolve(room.version, states)
+    try:
+        wanted = next(resolution)
+        while True:
+            asked |= wanted
+            wanted = resolution.send(Loaded({i: events[i] for i in wanted}))
+    except StopIteration as done:
+        resolved = done.value
+    assert resolved == resolve_among(events, resolve(room.version, states))
+    assert sum(events[i].type == "m.room.power_levels" for i in asked) <= 4

@@ -47,7 +47,7 @@ class KnownEvents:
 
     def load(self, event_ids: Iterable[EventId]) -> Loading:
         """Have these events, as far as they are to be had."""
-        wanted = frozenset(event_ids) - self._events.keys() - self._asked
+        wanted = frozenset(i for i in event_ids if i not in self._events and i not in self._asked)
         if not wanted:
             return
         loaded = yield wanted
@@ -60,15 +60,34 @@ class KnownEvents:
         create = () if self._create_id is None else (self._create_id,)
         return self.load([*create, *(cited for event in events for cited in event.auth_events)])
 
-    def load_power_chains(self, events: Iterable[Pdu]) -> Loading:
-        """Have all power levels events that are reached by going from one to the one it cites."""
-        seen: set[EventId] = set()
-        pending = list(events)
-        while pending:
-            yield from self.load_auth_events(pending)
-            cited = {p for e in pending if (p := self.find_cited(e, POWER_LEVELS)) is not None}
-            pending = [event for event in cited if event.event_id not in seen]
-            seen.update(event.event_id for event in pending)
+    def load_mainline(self, power_levels: Pdu | None, events: Iterable[Pdu]) -> Loading:
+        """Have the power levels that the mainline ordering of these events looks at.
+
+        The mainline is followed back from `power_levels` as far as the way back from any of the
+        events has not met it; mostly they meet at once, however old the room is.
+        """
+        yield from self.load_auth_events(events)
+        cited = {p.event_id: p for e in events if (p := self.find_cited(e, POWER_LEVELS))}
+        ways: dict[EventId, set[EventId]] = {start: {start} for start in cited}
+        ends: dict[EventId, Pdu | None] = dict(cited)
+        mainline = set() if power_levels is None else {power_levels.event_id}
+        while True:
+            apart = [start for start, way in ways.items() if way.isdisjoint(mainline)]
+            fronts = [front for start in apart if (front := ends[start]) is not None]
+            if not apart or (power_levels is None and not fronts):
+                return
+            yield from self.load_auth_events([p for p in (power_levels, *fronts) if p is not None])
+            power_levels = self._step_back(power_levels, mainline)
+            for start in apart:
+                ends[start] = self._step_back(ends[start], ways[start])
+
+    def _step_back(self, power_levels: Pdu | None, passed: set[EventId]) -> Pdu | None:
+        """The power levels that others rest on, which are passed thereby; None at the end."""
+        before = None if power_levels is None else self.find_cited(power_levels, POWER_LEVELS)
+        if before is None or before.event_id in passed:
+            return None
+        passed.add(before.event_id)
+        return before
 
     def find(self, event_id: EventId | None) -> Pdu | None:
         """The event, if it was found."""

@@ -53,7 +53,7 @@ def resolve_v2(
     power_levels_id = state.get(POWER_LEVELS)
     yield from known.load(() if power_levels_id is None else (power_levels_id,))
     power_levels = known.find(power_levels_id)
-    yield from known.load_power_chains(rest if power_levels is None else [power_levels, *rest])
+    yield from known.load_mainline(power_levels, rest)
     ordered = mainline_order(rest, power_levels, lambda e: known.find_cited(e, POWER_LEVELS))
     yield from apply_in_order(ordered, state, known)
 
