@@ -4,6 +4,7 @@ from federation.inbound.reading_ports import Answering
 from federation.protocol.identifiers import ServerName
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.encryption.served_devices import ServedDevices
 from homeserver.rooms.auth_chains import AuthChains
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.served_directory import ServedDirectory
@@ -11,7 +12,7 @@ from homeserver.rooms.served_events import ServedEvents
 from homeserver.rooms.served_spaces import ServedSpaces
 from homeserver.rooms.server_access import ServerAccess
 from homeserver.users.profiles import Profiles
-from homeserver.users.served_users import ServedDevices, ServedProfiles
+from homeserver.users.served_users import ServedProfiles
 from homeserver.users.short_lived_tokens import ShortLivedTokens
 from storage.database import Database
 from storage.names import Names
@@ -27,6 +28,7 @@ def build_answering(
     rooms: Rooms,
     profiles: Profiles,
     tokens: ShortLivedTokens,
+    devices: ServedDevices,
     cache_bytes: int,
 ) -> Answering:
     """Put the services together."""
@@ -38,6 +40,6 @@ def build_answering(
         spaces=ServedSpaces(db, names, access),
         directory=ServedDirectory(rooms.directory, rooms.aliases, settings.rooms, server_name),
         profiles=ServedProfiles(profiles, settings.federation, server_name),
-        devices=ServedDevices(db, settings.federation, server_name),
+        devices=devices,
         openid=tokens,
     )

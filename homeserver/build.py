@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 from federation.outbound.directory import RemoteDirectory
 from federation.outbound.policy import RemotePolicyServers
-from federation.protocol.identifiers import DeviceId, ServerName, UserId
+from federation.protocol.identifiers import ServerName, UserId
 from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from federation.protocol.signatures import SigningKey
 from homeserver.answering import build_answering
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.encryption import Encryption, build_encryption
 from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
 from homeserver.other_servers.links import Links
+from homeserver.other_servers.room_servers import RoomServers
 from homeserver.other_servers.traffic import TrafficParts, build_traffic
 from homeserver.push.counts import UnreadCounts
 from homeserver.push.notifications import Notifications
@@ -60,7 +62,7 @@ from storage import bus as bus_module
 from storage.auth_edges import AuthEdges
 from storage.bus import Bus
 from storage.changes import Change, EventAdded
-from storage.committer import CHANNEL, Committer, Write
+from storage.committer import CHANNEL, Committer
 from storage.database import Pool
 from storage.names import Names
 from storage.nids import Nids
@@ -68,6 +70,7 @@ from storage.state_layers import StateLayers
 from storage.stream import Stream
 
 SESSIONS = "sessions"
+ONE_TIME_KEYS = "one_time_keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +160,18 @@ def build_services(core: Core) -> Services:
     _listen(core, invites.heard)
     shared = _build_shared_rooms(core, invites)
     rooms = _build_rooms(core, invites, rules, shared)
-    users = _build_users(core, part, rooms)
+    servers = RoomServers(core.db, core.names, ServerName(core.settings.server.name), part)
+    device_lists = DeviceLists(
+        core.db, core.committer, core.clock, core.settings.federation, servers
+    )
+    users = _build_users(core, part, rooms, device_lists)
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     contexts = RoomContexts(core.db, core.names, part)
     typing = Typing(core.clock())
     personal = _build_personal(core, part, rooms)
     receipts = Receipts(core.db, core.names, core.committer, core.clock)
-    encryption = build_encryption(
-        db=core.db,
-        committer=core.committer,
-        clock=core.clock,
-        settings=core.settings,
-        cache_bytes=part,
-    )
+    encryption = _build_encryption(core, part, device_lists)
     traffic = build_traffic(
         db=core.db,
         names=core.names,
@@ -178,6 +179,7 @@ def build_services(core: Core) -> Services:
         stream=core.stream,
         clock=core.clock,
         links=core.links,
+        servers=servers,
         parts=TrafficParts(
             shared.intake,
             core.access,
@@ -185,8 +187,9 @@ def build_services(core: Core) -> Services:
             receipts,
             personal.presence,
             encryption.to_device,
+            encryption.remote_devices,
+            device_lists,
         ),
-        cache_bytes=part,
     )
     ports = _reading_ports(core, part, shared) if core.settings.federation.enabled else NO_PORTS
     reading = build_reading(core.db, core.names, clients, ignored, ports)
@@ -229,6 +232,7 @@ def build_services(core: Core) -> Services:
             rooms=rooms,
             profiles=personal.profiles,
             tokens=users.short_lived_tokens,
+            devices=encryption.served,
             cache_bytes=part,
         ),
         notifications=Notifications(core.db, core.names, rules, contexts, clients),
@@ -277,7 +281,7 @@ def _build_sync(
         followers,
         LiveSync(*shared),
         CatchUp(*shared, invites),
-        DeviceNews(encryption.inbox),
+        DeviceNews(core.db, core.names, encryption.inbox, encryption.one_time_keys),
         core.clock,
     )
 
@@ -341,7 +345,27 @@ def _build_personal(core: Core, part: int, rooms: Rooms) -> Personal:
     return personal
 
 
-def _build_users(core: Core, part: int, rooms: Rooms) -> Users:
+def _build_encryption(core: Core, part: int, lists: DeviceLists) -> Encryption:
+    async def announce(text: str) -> None:
+        await core.bus.publish(ONE_TIME_KEYS, text)
+
+    encryption = build_encryption(
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        clock=core.clock,
+        settings=core.settings,
+        links=core.links,
+        lists=lists,
+        announce=announce,
+        cache_bytes=part,
+    )
+    core.bus.subscribe(ONE_TIME_KEYS, encryption.one_time_keys.hear)
+    core.bus.on_missed(encryption.one_time_keys.forget_all)
+    return encryption
+
+
+def _build_users(core: Core, part: int, rooms: Rooms, device_lists: DeviceLists) -> Users:
     async def announce(text: str) -> None:
         await core.bus.publish(SESSIONS, text)
 
@@ -352,7 +376,7 @@ def _build_users(core: Core, part: int, rooms: Rooms) -> Users:
         clock=core.clock,
         settings=core.settings,
         session_cache_bytes=part,
-        ports=UserPorts(announce, NoDeviceLists(), rooms.of_users, NothingReserved()),
+        ports=UserPorts(announce, device_lists, rooms.of_users, NothingReserved()),
     )
     core.bus.subscribe(SESSIONS, users.sessions.hear)
     core.bus.on_missed(users.sessions.forget_all)
@@ -365,22 +389,6 @@ def _listen(core: Core, heard: Callable[[Sequence[Change]], None]) -> None:
         heard(changes)
 
     core.stream.listen(listener)
-
-
-class NoDeviceLists:
-    """Stands for end-to-end encryption while there is none: nobody tracks devices."""
-
-    async def writes_for_change(
-        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
-    ) -> Sequence[Write]:
-        """Nothing to write."""
-        del user_nid, user_id, device_ids
-        return ()
-
-    async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
-        """Never."""
-        del user_nid, device_id
-        return False
 
 
 class NothingReserved:

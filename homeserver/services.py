@@ -66,5 +66,5 @@ class Services:
         """What runs beside the requests for as long as the server does."""
         jobs = [self.users.last_seen.run(), self.personal.presence.run(), self.runner.run()]
         if self.settings.federation.enabled:
-            jobs.append(self.sending.run())
+            jobs += [self.sending.run(), self.encryption.remote_devices.run()]
         return jobs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from federation.protocol.identifiers import ServerName
+from federation.protocol.identifiers import ServerName, UserId
 
 
 class Membership(IntEnum):
@@ -168,6 +168,21 @@ class ToDeviceAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceListChanged:
+    """Somebody's devices or cross-signing keys changed, or the signatures that a user sees on them.
+
+    It is told to those in the rooms of `room_nids` and to the user; only to the user `viewer_nid`
+    if that is set.
+    """
+
+    position: int
+    user_nid: int
+    user_id: UserId
+    room_nids: tuple[int, ...]
+    viewer_nid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EdusQueued:
     """EDUs for these servers were stored."""
 
@@ -190,6 +205,7 @@ Change = (
     | AccountDataSet
     | PresenceSet
     | ToDeviceAdded
+    | DeviceListChanged
     | EdusQueued
     | EventRelayed
 )

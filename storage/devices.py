@@ -106,6 +106,11 @@ DELETE_DEVICES = """
      WHERE user_nid = $1 AND device_id = ANY($2::text[])
 """
 
+DELETE_SIGNATURES = """
+    DELETE FROM key_signatures
+     WHERE user_nid = $1 AND key_id = ANY($2::text[])
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RemoveDevices(Write):
@@ -129,6 +134,7 @@ class RemoveDevices(Write):
         """Delete the devices."""
         for write, _ in placed:
             await db.execute(DELETE_DEVICES, write.user_nid, write.device_ids)
+            await db.execute(DELETE_SIGNATURES, write.user_nid, write.device_ids)
 
 
 UPDATE_NAME = "UPDATE devices SET display_name = $3 WHERE user_nid = $1 AND device_id = $2"

@@ -4,6 +4,7 @@ from federation.protocol.identifiers import server_of
 from storage.account_data import changed_account_data
 from storage.changes import Change, EventAdded, Membership, StoredEvent, TransactionEcho
 from storage.database import Database
+from storage.device_lists import changed_device_lists
 from storage.events import COLUMNS, event_of_row
 from storage.names import Names
 from storage.out_of_band import changed_memberships_elsewhere
@@ -45,6 +46,7 @@ async def read_changes(
     changes += await changed_presence(db, since, upto)
     changes += await changed_memberships_elsewhere(db, since, upto)
     changes += await changed_to_device(db, since, upto)
+    changes += await changed_device_lists(db, since, upto)
     changes += await changed_outgoing(db, since, upto)
     return sorted(changes, key=lambda change: change.position)
 

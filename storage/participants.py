@@ -53,6 +53,22 @@ async def participants(db: Database, room_nids: Iterable[int]) -> dict[int, Part
     return found
 
 
+SELECT_JOINED_SINCE = """
+    SELECT user_nid, room_nid, stream_position
+      FROM memberships
+     WHERE user_nid = ANY($1::integer[]) AND membership = 1
+"""
+
+
+async def joined_since(db: Database, user_nids: Iterable[int]) -> dict[int, dict[int, int]]:
+    """The rooms that users are in: user -> room -> position of the latest member event."""
+    wanted = list(user_nids)
+    found: dict[int, dict[int, int]] = {user_nid: {} for user_nid in wanted}
+    for user_nid, room_nid, position in await db.fetch(SELECT_JOINED_SINCE, wanted):
+        found[user_nid][room_nid] = position
+    return found
+
+
 SELECT_JOINED_ROOMS = """
     SELECT user_nid, room_nid
       FROM memberships

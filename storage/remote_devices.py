@@ -1,28 +1,47 @@
 """Devices and cross-signing keys of other servers' users, as their servers tell of changes.
 
-A list is complete once it was fetched as a whole and no update has been missed since. Of a list
-that is not, no single devices are kept: it is fetched when somebody needs it.
+A list is complete once it was fetched as a whole and no update has been missed since. It is good
+only if a room has been shared with the user ever since, for otherwise updates may have been missed
+without a sign. Of a list that is not complete no single devices are kept: it is fetched when
+somebody needs it. Nothing is kept of users of whom nobody here has asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from federation.protocol.device_lists import Update, judge_update
+from federation.protocol.identifiers import UserId
+from storage.changes import Change, DeviceListChanged
 from storage.committer import Write
 from storage.database import Database
+from storage.device_lists import UPSERT_LISTS
 
-SELECT_LISTS = """
-    SELECT user_nid, stream_id, is_complete
-      FROM remote_device_lists
-     WHERE user_nid = ANY($1::integer[])
+IS_GOOD = """
+    l.is_complete AND EXISTS (
+           SELECT FROM memberships AS theirs
+             JOIN memberships AS ours ON ours.room_nid = theirs.room_nid
+            WHERE theirs.user_nid = l.user_nid AND theirs.membership = 1
+              AND theirs.stream_position <= l.stream_position
+              AND ours.is_local AND ours.membership = 1
+              AND ours.stream_position <= l.stream_position)
 """
+"""Whether a list `l` is complete, and a room was shared with its user ever since."""
 
-UPSERT_LISTS = """
-    INSERT INTO remote_device_lists (user_nid, stream_position, stream_id, is_complete)
-    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::boolean[])
-    ON CONFLICT (user_nid) DO UPDATE
-       SET stream_position = excluded.stream_position,
-           stream_id = excluded.stream_id,
-           is_complete = excluded.is_complete
+SELECT_LISTS = f"""
+    SELECT l.user_nid, l.stream_id, {IS_GOOD}
+      FROM remote_device_lists AS l
+     WHERE l.user_nid = ANY($1::integer[])
+"""  # noqa: S608 - constants of ours
+
+MOVE_LISTS = """
+    UPDATE remote_device_lists AS l
+       SET stream_position = new.stream_position,
+           stream_id = new.stream_id,
+           is_complete = new.is_complete
+      FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::boolean[])
+        AS new (user_nid, stream_position, stream_id, is_complete)
+     WHERE l.user_nid = new.user_nid
 """
 
 UPSERT_DEVICES = """
@@ -42,6 +61,15 @@ DELETE_DEVICES = """
 DELETE_ALL_DEVICES = "DELETE FROM remote_devices WHERE user_nid = ANY($1::integer[])"
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteDevice:
+    """A device; `keys` is JSON, None for a device without keys."""
+
+    device_id: str
+    display_name: str | None
+    keys: bytes | None
+
+
 @dataclass(slots=True)
 class DeviceList:
     """How much is known of a user's devices: up to which update, and whether of all of them."""
@@ -49,28 +77,27 @@ class DeviceList:
     stream_id: int
     is_complete: bool
 
-    def follow(self, stream_id: int, prev_ids: Sequence[int]) -> None:
-        """Take an update that follows others; if one of them was missed, the list has a gap.
-
-        An update that follows none begins anew, so what came before it is in doubt.
-        """
-        if stream_id > self.stream_id:
-            has_gap = max(prev_ids, default=-1) != self.stream_id
-            self.is_complete = self.is_complete and not has_gap
-            self.stream_id = stream_id
+    def follow(self, stream_id: int, prev_ids: Sequence[int]) -> bool:
+        """Take note of an update; whether it is to be applied."""
+        judged = judge_update(self.stream_id, stream_id, prev_ids)
+        if judged is Update.GAP:
+            self.is_complete = False
+        if judged is not Update.KNOWN:
+            self.stream_id = max(self.stream_id, stream_id)
+        return self.is_complete and judged is Update.NEXT
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateRemoteDevice(Write):
-    """A device of a remote user is new, changed or gone. `keys` is JSON."""
+    """A device of a remote user is new, changed or gone; told to the rooms shared with them."""
 
     user_nid: int
-    device_id: str
+    user_id: UserId
+    room_nids: tuple[int, ...]
     stream_id: int
     prev_ids: tuple[int, ...]
     is_deleted: bool
-    display_name: str | None
-    keys: bytes | None
+    device: RemoteDevice
 
     @classmethod
     async def store(cls, db: Database, placed: Sequence[tuple["UpdateRemoteDevice", int]]) -> None:
@@ -80,43 +107,73 @@ class UpdateRemoteDevice(Write):
         positions: dict[int, int] = {}
         devices: dict[tuple[int, str], UpdateRemoteDevice] = {}
         for write, position in placed:
-            known = lists.setdefault(write.user_nid, DeviceList(0, is_complete=False))
-            is_late = write.stream_id <= known.stream_id
-            known.follow(write.stream_id, write.prev_ids)
             positions[write.user_nid] = position
-            if not is_late:
-                devices[write.user_nid, write.device_id] = write
+            known = lists.get(write.user_nid)
+            if known is not None and known.follow(write.stream_id, write.prev_ids):
+                devices[write.user_nid, write.device.device_id] = write
+        await note_changes(db, positions)
+        if not lists:
+            return
         await db.execute(
-            UPSERT_LISTS,
-            list(positions),
-            list(positions.values()),
-            [lists[nid].stream_id for nid in positions],
-            [lists[nid].is_complete for nid in positions],
+            MOVE_LISTS,
+            list(lists),
+            [positions[nid] for nid in lists],
+            [known.stream_id for known in lists.values()],
+            [known.is_complete for known in lists.values()],
         )
         complete = [one for one in devices.values() if lists[one.user_nid].is_complete]
         await _change_devices(db, complete)
-        gaps = [nid for nid in positions if not lists[nid].is_complete]
+        gaps = [nid for nid, known in lists.items() if not known.is_complete]
         if gaps:
             await db.execute(DELETE_ALL_DEVICES, gaps)
 
+    def changes(self, position: int) -> Sequence[Change]:
+        """Those who share a room with the user hear of it."""
+        return (DeviceListChanged(position, self.user_nid, self.user_id, self.room_nids),)
+
+
+async def note_changes(db: Database, positions: dict[int, int]) -> None:
+    """Note when something about users' devices changed last."""
+    nobody = [None] * len(positions)
+    await db.execute(UPSERT_LISTS, list(positions), list(positions.values()), nobody)
+
 
 async def _change_devices(db: Database, updates: Sequence[UpdateRemoteDevice]) -> None:
-    kept = [(u.user_nid, u.device_id, u.display_name, u.keys) for u in updates if not u.is_deleted]
-    gone = [(u.user_nid, u.device_id) for u in updates if u.is_deleted]
+    kept = [(one.user_nid, one.device) for one in updates if not one.is_deleted]
+    gone = [(one.user_nid, one.device.device_id) for one in updates if one.is_deleted]
     if kept:
-        await db.execute(UPSERT_DEVICES, *map(list, zip(*kept, strict=True)))
+        await _add_devices(db, kept)
     if gone:
         await db.execute(DELETE_DEVICES, *map(list, zip(*gone, strict=True)))
 
 
-UPSERT_KEYS = """
-    INSERT INTO remote_cross_signing_keys AS old (
-           user_nid, stream_position, master_key, self_signing_key)
-    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[], $4::bytea[])
+async def _add_devices(db: Database, devices: Sequence[tuple[int, RemoteDevice]]) -> None:
+    await db.execute(
+        UPSERT_DEVICES,
+        [user_nid for user_nid, _ in devices],
+        [device.device_id for _, device in devices],
+        [device.display_name for _, device in devices],
+        [device.keys for _, device in devices],
+    )
+
+
+# Of a user whose list is not complete all keys are fetched together with it.
+UPDATE_KEYS = """
+    INSERT INTO remote_cross_signing_keys AS old (user_nid, master_key, self_signing_key)
+    SELECT new.user_nid, new.master_key, new.self_signing_key
+      FROM unnest($1::integer[], $2::bytea[], $3::bytea[])
+        AS new (user_nid, master_key, self_signing_key)
+      JOIN remote_device_lists AS l ON l.user_nid = new.user_nid AND l.is_complete
     ON CONFLICT (user_nid) DO UPDATE
-       SET stream_position = excluded.stream_position,
-           master_key = coalesce(excluded.master_key, old.master_key),
+       SET master_key = coalesce(excluded.master_key, old.master_key),
            self_signing_key = coalesce(excluded.self_signing_key, old.self_signing_key)
+"""
+
+TOUCH_LISTS = """
+    UPDATE remote_device_lists AS l
+       SET stream_position = new.stream_position
+      FROM unnest($1::integer[], $2::bigint[]) AS new (user_nid, stream_position)
+     WHERE l.user_nid = new.user_nid AND NOT l.is_complete
 """
 
 
@@ -125,6 +182,8 @@ class UpdateRemoteSigningKeys(Write):
     """A remote user has other cross-signing keys; JSON, None for one that stays."""
 
     user_nid: int
+    user_id: UserId
+    room_nids: tuple[int, ...]
     master_key: bytes | None
     self_signing_key: bytes | None
 
@@ -133,18 +192,223 @@ class UpdateRemoteSigningKeys(Write):
         cls, db: Database, placed: Sequence[tuple["UpdateRemoteSigningKeys", int]]
     ) -> None:
         """Write the last keys of each user."""
-        last: dict[int, tuple[int, bytes | None, bytes | None]] = {}
+        positions: dict[int, int] = {}
+        last: dict[int, tuple[bytes | None, bytes | None]] = {}
         for write, position in placed:
-            _, master, self_signing = last.get(write.user_nid, (0, None, None))
+            positions[write.user_nid] = position
+            master, self_signing = last.get(write.user_nid, (None, None))
             last[write.user_nid] = (
-                position,
                 write.master_key or master,
                 write.self_signing_key or self_signing,
             )
-        await db.execute(UPSERT_KEYS, list(last), *map(list, zip(*last.values(), strict=True)))
+        await note_changes(db, positions)
+        await db.execute(UPDATE_KEYS, list(last), *map(list, zip(*last.values(), strict=True)))
+        # What is being fetched just now may be older than this.
+        await db.execute(TOUCH_LISTS, list(positions), list(positions.values()))
+
+    def changes(self, position: int) -> Sequence[Change]:
+        """Those who share a room with the user hear of it."""
+        return (DeviceListChanged(position, self.user_nid, self.user_id, self.room_nids),)
 
 
-async def find_device_list(db: Database, user_nid: int) -> DeviceList | None:
-    """What is known of a remote user's devices; None if nothing was ever heard of them."""
-    row = await db.fetchrow(SELECT_LISTS, [user_nid])
-    return DeviceList(row[1], row[2]) if row else None
+BEGIN_FETCH = """
+    INSERT INTO remote_device_lists (user_nid, stream_position, stream_id, is_complete)
+    VALUES ($1, 0, 0, false)
+    ON CONFLICT (user_nid) DO UPDATE SET is_complete = false
+ RETURNING stream_position, (SELECT position FROM stream)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchMark:
+    """When the fetching of a list began, and when something was last heard of the list before."""
+
+    last_heard: int
+    began: int
+
+
+async def begin_fetch(db: Database, user_nid: int) -> FetchMark:
+    """Keep a list of the user's devices from now on, and note what is known of it so far."""
+    return FetchMark(*await db.fetchrow(BEGIN_FETCH, user_nid))
+
+
+FINISH_FETCH = """
+    UPDATE remote_device_lists
+       SET stream_position = $3, stream_id = $4, is_complete = true
+     WHERE user_nid = $1 AND stream_position = $2
+ RETURNING true
+"""
+
+REPLACE_KEYS = """
+    INSERT INTO remote_cross_signing_keys (user_nid, master_key, self_signing_key)
+    VALUES ($1, $2, $3)
+    ON CONFLICT (user_nid) DO UPDATE
+       SET master_key = excluded.master_key, self_signing_key = excluded.self_signing_key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepFetchedList(Write):
+    """A remote user's devices as they were fetched.
+
+    The list is not taken if something was heard of it meanwhile, which may not be in it yet.
+    With `room_nids` the change is told to these rooms.
+    """
+
+    order: ClassVar[int] = 60
+
+    user_nid: int
+    user_id: UserId
+    mark: FetchMark
+    stream_id: int
+    devices: Sequence[RemoteDevice]
+    master_key: bytes | None
+    self_signing_key: bytes | None
+    room_nids: tuple[int, ...] = ()
+
+    @classmethod
+    async def store(cls, db: Database, placed: Sequence[tuple["KeepFetchedList", int]]) -> None:
+        """Replace what was known."""
+        told = {write.user_nid: at for write, at in placed if write.room_nids}
+        if told:
+            await note_changes(db, told)
+        for write, _ in placed:
+            mark = write.mark
+            if await db.fetchval(
+                FINISH_FETCH, write.user_nid, mark.last_heard, mark.began, write.stream_id
+            ):
+                await db.execute(DELETE_ALL_DEVICES, [write.user_nid])
+                await _add_devices(db, [(write.user_nid, device) for device in write.devices])
+                await db.execute(
+                    REPLACE_KEYS, write.user_nid, write.master_key, write.self_signing_key
+                )
+
+    def changes(self, position: int) -> Sequence[Change]:
+        """Those who share a room with the user hear of it, if they are to."""
+        if not self.room_nids:
+            return ()
+        return (DeviceListChanged(position, self.user_nid, self.user_id, self.room_nids),)
+
+
+SELECT_GOOD = f"""
+    SELECT l.user_nid
+      FROM remote_device_lists AS l
+     WHERE l.user_nid = ANY($1::integer[]) AND {IS_GOOD}
+"""  # noqa: S608
+
+
+async def good_lists(db: Database, user_nids: Iterable[int]) -> set[int]:
+    """Those of the users whose lists are complete and have been followed ever since."""
+    return {user_nid for (user_nid,) in await db.fetch(SELECT_GOOD, list(user_nids))}
+
+
+SELECT_DEVICES = """
+    SELECT user_nid, device_id, display_name, keys
+      FROM remote_devices
+     WHERE user_nid = ANY($1::integer[])
+     ORDER BY user_nid, device_id
+"""
+
+SELECT_KEYS = """
+    SELECT user_nid, master_key, self_signing_key
+      FROM remote_cross_signing_keys
+     WHERE user_nid = ANY($1::integer[])
+"""
+
+
+async def remote_devices(db: Database, user_nids: Iterable[int]) -> list[tuple[int, RemoteDevice]]:
+    """The devices that are kept of users, each with its user."""
+    rows = await db.fetch(SELECT_DEVICES, list(user_nids))
+    return [(user_nid, RemoteDevice(*row)) for user_nid, *row in rows]
+
+
+async def remote_cross_signing_keys(
+    db: Database, user_nids: Iterable[int]
+) -> dict[int, tuple[bytes | None, bytes | None]]:
+    """The master keys and self-signing keys that are kept of users."""
+    rows = await db.fetch(SELECT_KEYS, list(user_nids))
+    return {user_nid: (master, self_signing) for user_nid, master, self_signing in rows}
+
+
+SELECT_IS_FOLLOWED = """
+    SELECT EXISTS (SELECT FROM remote_device_lists WHERE user_nid = $1)
+"""
+
+
+async def is_followed(db: Database, user_nid: int) -> bool:
+    """Whether a list is kept of the user."""
+    return bool(await db.fetchval(SELECT_IS_FOLLOWED, user_nid))
+
+
+SELECT_IS_OUTDATED = """
+    SELECT EXISTS (SELECT FROM remote_device_lists WHERE user_nid = $1 AND NOT is_complete)
+"""
+
+
+async def is_outdated(db: Database, user_nid: int) -> bool:
+    """Whether a list is kept of the user, and something is missing in it."""
+    return bool(await db.fetchval(SELECT_IS_OUTDATED, user_nid))
+
+
+SELECT_OUTDATED = """
+    SELECT u.user_id
+      FROM remote_device_lists AS l
+      JOIN users AS u USING (user_nid)
+     WHERE NOT l.is_complete
+"""
+
+
+async def outdated_users(db: Database) -> list[UserId]:
+    """The users of whom lists are kept in which something is missing."""
+    return [UserId(user_id) for (user_id,) in await db.fetch(SELECT_OUTDATED)]
+
+
+SELECT_SHARED_ROOMS = """
+    SELECT theirs.room_nid
+      FROM memberships AS theirs
+     WHERE theirs.user_nid = $1 AND theirs.membership = 1
+       AND EXISTS (
+           SELECT FROM memberships AS ours
+            WHERE ours.room_nid = theirs.room_nid AND ours.membership = 1 AND ours.is_local)
+"""
+
+
+async def rooms_shared_with(db: Database, user_nid: int) -> tuple[int, ...]:
+    """The rooms in which the user is together with users of ours."""
+    return tuple(room_nid for (room_nid,) in await db.fetch(SELECT_SHARED_ROOMS, user_nid))
+
+
+DELETE_LISTS = """
+      WITH gone AS (
+           DELETE FROM remote_device_lists
+            WHERE user_nid = ANY($1::integer[])),
+           keys AS (
+           DELETE FROM remote_cross_signing_keys
+            WHERE user_nid = ANY($1::integer[]))
+    DELETE FROM remote_devices
+     WHERE user_nid = ANY($1::integer[])
+"""
+
+SELECT_UNSHARED = """
+    SELECT l.user_nid
+      FROM remote_device_lists AS l
+     WHERE NOT EXISTS (
+           SELECT FROM memberships AS theirs
+             JOIN memberships AS ours ON ours.room_nid = theirs.room_nid
+            WHERE theirs.user_nid = l.user_nid AND theirs.membership = 1
+              AND ours.is_local AND ours.membership = 1)
+     LIMIT $1
+"""
+
+
+async def delete_list(db: Database, user_nid: int) -> None:
+    """Keep nothing of a user's devices any more."""
+    await db.execute(DELETE_LISTS, [user_nid])
+
+
+async def delete_unshared_lists(db: Database, limit: int) -> int:
+    """Forget at most `limit` users with whom no room is shared any more; how many it were."""
+    user_nids = [user_nid for (user_nid,) in await db.fetch(SELECT_UNSHARED, limit)]
+    if user_nids:
+        await db.execute(DELETE_LISTS, user_nids)
+    return len(user_nids)

@@ -342,3 +342,9 @@ class InvalidEvent(BadJson):
 
 class SignatureInvalid(Unauthorized):
     """A needed signature is absent or wrong."""
+
+
+class BadSignature(MatrixError):
+    """A client has uploaded something whose signature is absent or wrong."""
+
+    errcode = "M_INVALID_SIGNATURE"

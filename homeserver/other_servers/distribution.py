@@ -76,6 +76,13 @@ class Typing(Protocol):
         """Who types in a room."""
 
 
+class Introducing(Protocol):
+    """Tells of users who come into rooms."""
+
+    async def introduce(self, joins: Sequence[StoredEvent]) -> None:
+        """Users of ours have come into rooms; their profiles may have changed only."""
+
+
 class Distribution:
     """Hands the stream over, in one process of all."""
 
@@ -87,6 +94,7 @@ class Distribution:
         servers: RoomServers,
         typing: Typing,
         sender: Sender,
+        introductions: Introducing,
         server_name: ServerName,
         clock: Clock,
     ) -> None:
@@ -96,6 +104,7 @@ class Distribution:
         self._servers = servers
         self._typing = typing
         self._sender = sender
+        self._introductions = introductions
         self._server_name = server_name
         self._clock = clock
         self._is_running = False
@@ -168,6 +177,7 @@ class Distribution:
                 is_last = len(events) < PAGE
                 end = upto if is_last else position_of(events[-1])
                 queued = await changed_outgoing(self._db, since, end)
+                await self._introductions.introduce([e for e in events if self._is_join(e)])
                 await self._hand_over_events(events, end)
                 self._tell_queued(queued)
             except MatrixError as error:
@@ -187,6 +197,12 @@ class Distribution:
                     if isinstance(change, EventAdded) and not change.is_distributed
                 ]
                 own = [event for event in added if self._is_ours(event.sender)]
+                joins = [
+                    change.event
+                    for change in changes
+                    if isinstance(change, EventAdded) and self._is_join(change.event)
+                ]
+                await self._introductions.introduce(joins)
                 passed_on = (await get_events(self._db, relayed)).values()
                 await self._hand_over_events(sorted([*own, *passed_on], key=position_of), upto)
                 break
@@ -327,6 +343,11 @@ class Distribution:
         if isinstance(change, PresenceSet):
             return self._is_ours(change.user_id)
         return isinstance(change, EdusQueued | EventRelayed)
+
+    def _is_join(self, event: StoredEvent) -> bool:
+        """Whether an event says that a user of ours is in a room."""
+        is_member_event = event.type == "m.room.member" and self._is_ours(event.sender)
+        return is_member_event and event.content.get("membership") == "join"
 
     def _is_ours(self, user_id: str) -> bool:
         return server_of(user_id) == self._server_name

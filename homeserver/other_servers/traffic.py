@@ -10,9 +10,12 @@ from federation.outbound.sender import Sender
 from federation.protocol.identifiers import ServerName
 from federation.protocol.room_versions import RoomVersion, get_room_version
 from homeserver.clock import Clock
+from homeserver.encryption.device_lists import DeviceLists
+from homeserver.encryption.remote_devices import RemoteDevices
 from homeserver.encryption.to_device import ToDevice
 from homeserver.other_servers.backlog import KeptBacklog
 from homeserver.other_servers.distribution import Distribution
+from homeserver.other_servers.introductions import Introductions
 from homeserver.other_servers.links import Links
 from homeserver.other_servers.received_edus import ReceivedEdus
 from homeserver.other_servers.room_servers import RoomServers
@@ -37,6 +40,8 @@ class TrafficParts:
     receipts: Receipts
     presence: Presence
     to_device: ToDevice
+    devices: RemoteDevices
+    device_lists: DeviceLists
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,6 @@ class Traffic:
     """Takes transactions."""
     sending: Sending
     """Sends them, as a job of the server."""
-    servers: RoomServers
-    """Which other servers are in rooms."""
 
 
 def build_traffic(
@@ -59,19 +62,27 @@ def build_traffic(
     stream: Stream,
     clock: Clock,
     links: Links,
+    servers: RoomServers,
     parts: TrafficParts,
-    cache_bytes: int,
 ) -> Traffic:
     """Put the services together and have them hear of the stream and of typing."""
     name = ServerName(links.own.server_name)
-    servers = RoomServers(db, names, name, cache_bytes)
     backlog = KeptBacklog(db, servers, name, committer.number)
     sender = Sender(links.client, backlog, links.backoff, name, clock, random.random)
-    distribution = Distribution(db, names, stream, servers, parts.typing, sender, name, clock)
+    introductions = Introductions(db, names, servers, parts.device_lists)
+    distribution = Distribution(
+        db, names, stream, servers, parts.typing, sender, introductions, name, clock
+    )
     stream.listen(distribution.heard)
     parts.typing.listen(distribution.typing_changed)
     received = ReceivedEdus(
-        db, names, committer, parts.typing, parts.receipts, parts.presence, parts.to_device
+        db,
+        names,
+        parts.typing,
+        parts.receipts,
+        parts.presence,
+        parts.to_device,
+        parts.devices,
     )
     transactions = Transactions(
         parts.pdus,
@@ -81,7 +92,7 @@ def build_traffic(
         parts.acls,
         clock,
     )
-    return Traffic(transactions, Sending(db, committer.number, sender, distribution), servers)
+    return Traffic(transactions, Sending(db, committer.number, sender, distribution))
 
 
 class KeptTransactions:

@@ -14,6 +14,7 @@ from federation.protocol.identifiers import UserId
 from storage.changes import (
     AccountDataSet,
     Change,
+    DeviceListChanged,
     EventAdded,
     InviteChanged,
     Membership,
@@ -52,6 +53,7 @@ class Follower:
 
     __slots__ = (
         "changed",
+        "devices_changed",
         "membership_changed",
         "rooms",
         "to_device_added",
@@ -68,6 +70,9 @@ class Follower:
         self.changed = position
         self.membership_changed = 0
         """The position of the latest of the user's own membership events."""
+        self.devices_changed = position
+        """A position that is not before the latest at which somebody's devices may have changed for
+        the user, or come into view, or out of it."""
         self.typing_changed = 0
         self.to_device_added = position
         """A position that is not before the latest message for a device of the user."""
@@ -103,6 +108,13 @@ class Follower:
         finally:
             timer.cancel()
             self.waiters.discard(waiter)
+
+
+def concerns_devices(change: Change) -> bool:
+    """Whether a change may change whose devices a user sees, or how."""
+    if isinstance(change, EventAdded):
+        return change.membership in (Membership.JOIN, Membership.LEAVE, Membership.BAN)
+    return isinstance(change, DeviceListChanged | InviteChanged)
 
 
 def _expire(waiter: "asyncio.Future[None]") -> None:
@@ -141,6 +153,8 @@ class Followers:
                 concerned.add(follower)
                 if isinstance(change, ToDeviceAdded):
                     follower.to_device_added = change.position
+                elif concerns_devices(change):
+                    follower.devices_changed = change.position
             if isinstance(change, InviteChanged):
                 self._drop(change.user_nid)
         for follower in concerned:
@@ -184,6 +198,8 @@ class Followers:
             return self._by_room.get(change.room_nid, ())
         if isinstance(change, AccountDataSet | InviteChanged | ToDeviceAdded):
             return self._only(change.user_nid)
+        if isinstance(change, DeviceListChanged):
+            return self._seeing_devices(change)
         if isinstance(change, PresenceSet):
             return self._sharing_rooms(change)
         return ()
@@ -197,6 +213,12 @@ class Followers:
         if subject is None:
             return list(self._by_user.values())
         return {subject}.union(*(self._by_room.get(nid, ()) for nid in subject.joined))
+
+    def _seeing_devices(self, change: DeviceListChanged) -> Iterable[Follower]:
+        if change.viewer_nid is not None:
+            return self._only(change.viewer_nid)
+        own = set(self._only(change.user_nid))
+        return own.union(*(self._by_room.get(nid, ()) for nid in change.room_nids))
 
     def _set_membership(self, follower: Follower, room_nid: int, own: RoomMembership) -> None:
         follower.rooms[room_nid] = own

@@ -1,15 +1,18 @@
 """The shape of a /sync response, from its parts. Nothing is read or decided here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from homeserver.encryption.one_time_keys import NO_KEYS, KeyCounts
 from homeserver.push.counts import RoomCounts
 from homeserver.sync.summaries import Summary
 from homeserver.sync.token import SyncToken
 from storage.changes import AccountDataSet, PresenceSet, ReceiptMoved
+
+SIGNED_CURVE = "signed_curve25519"
 
 
 @dataclass(slots=True)
@@ -50,6 +53,9 @@ class SyncBody:
     account_data: Sequence[AccountDataSet] = ()
     presence: Sequence[PresenceSet] = ()
     to_device: Sequence[bytes] = ()
+    device_lists_changed: Collection[str] = ()
+    device_lists_left: Collection[str] = ()
+    key_counts: KeyCounts = NO_KEYS
 
     @property
     def is_empty(self) -> bool:
@@ -62,6 +68,8 @@ class SyncBody:
             or self.account_data
             or self.presence
             or self.to_device
+            or self.device_lists_changed
+            or self.device_lists_left
         )
 
 
@@ -89,8 +97,9 @@ def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: 
         }
     result: dict[str, Any] = {
         "next_batch": str(body.next_batch),
-        "device_one_time_keys_count": {"signed_curve25519": 0},
-        "device_unused_fallback_key_types": [],
+        # Clients that see no count take the server for one that counts no keys.
+        "device_one_time_keys_count": {SIGNED_CURVE: 0, **body.key_counts.one_time_keys},
+        "device_unused_fallback_key_types": body.key_counts.unused_fallback_keys,
     }
     if rooms:
         result["rooms"] = rooms
@@ -98,6 +107,11 @@ def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: 
         result["account_data"] = {"events": account_data_events(body.account_data)}
     if body.presence:
         result["presence"] = {"events": [presence_event(p, now_ms) for p in body.presence]}
+    if body.device_lists_changed or body.device_lists_left:
+        result["device_lists"] = {
+            "changed": sorted(body.device_lists_changed),
+            "left": sorted(body.device_lists_left),
+        }
     if body.to_device:
         result["to_device"] = {"events": [orjson.Fragment(one) for one in body.to_device]}
     return orjson.dumps(result)

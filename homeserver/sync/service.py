@@ -8,9 +8,10 @@ Source: client-server API, "Syncing".
 
 import asyncio
 
+from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
 from homeserver.sync.catch_up import CatchUp
-from homeserver.sync.device_news import DeviceNews
+from homeserver.sync.device_news import DeviceListNews, DeviceNews
 from homeserver.sync.followers import Follower, Followers
 from homeserver.sync.live import LiveSync
 from homeserver.sync.request import SyncRequest
@@ -46,7 +47,7 @@ class Sync:
         if request.since is None or request.full_state:
             body = await self._catch_up.read(follower, request)
             await self._device_news.add(body, follower, request)
-            return self._render(request, body)
+            return await self._render(request, body)
         deadline = asyncio.get_running_loop().time() + (
             min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
         )
@@ -55,7 +56,7 @@ class Sync:
             if is_news(follower, since) or self._device_news.may_exist(follower, device_nid, since):
                 body = await self._answer(follower, request)
                 if not body.is_empty:
-                    return self._render(request, body)
+                    return await self._render(request, body)
             left = deadline - asyncio.get_running_loop().time()
             seen = follower.changed, follower.typing_changed
             if left <= 0:
@@ -64,7 +65,16 @@ class Sync:
                 await follower.wait(left)
             follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
         position = max(since.position, self._stream.position)
-        return self._render(request, SyncBody(SyncToken(position, self._live.typing_serial)))
+        body = SyncBody(SyncToken(position, self._live.typing_serial))
+        return await self._render(request, body)
+
+    async def device_lists_since(
+        self, user_nid: int, user_id: UserId, since: SyncToken
+    ) -> DeviceListNews:
+        """Whose devices have changed for a user since a token, and who came into view or left."""
+        follower = await self._followers.get(user_nid, user_id)
+        upto = self._stream.position
+        return await self._device_news.device_lists(follower, since.position, upto)
 
     async def _answer(self, follower: Follower, request: SyncRequest) -> SyncBody:
         body = await self._live.read(follower, request)
@@ -73,7 +83,8 @@ class Sync:
         await self._device_news.add(body, follower, request)
         return body
 
-    def _render(self, request: SyncRequest, body: SyncBody) -> bytes:
+    async def _render(self, request: SyncRequest, body: SyncBody) -> bytes:
+        await self._device_news.add_key_counts(body, request)
         return render(
             body,
             self._clock(),

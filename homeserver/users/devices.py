@@ -57,7 +57,7 @@ class Devices:
         ids = [DeviceId(device_id) for device_id in sorted(known.intersection(device_ids))]
         if not ids:
             return
-        heard = await self._device_lists.writes_for_change(user_nid, user_id, ids)
+        heard = await self._device_lists.writes_for_removal(user_nid, user_id, ids)
         await self._committer.commit(RemoveDevices(user_nid, ids), *heard)
         await self._sessions.end(user_nid)
 

@@ -16,7 +16,15 @@ class DeviceLists(Protocol):
     async def writes_for_change(
         self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
     ) -> Sequence[Write]:
-        """What is stored together with a removal or renaming of devices, so that others hear."""
+        """What is stored together with a change of devices' names, so that others hear."""
+
+    async def writes_for_removal(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
+    ) -> Sequence[Write]:
+        """What is stored together with a removal of devices."""
+
+    async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
+        """A device was added."""
 
     async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
         """Whether one of the user's cross-signing keys has this ID, which no device may have."""

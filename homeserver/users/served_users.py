@@ -1,19 +1,15 @@
-"""What other servers are told of this server's users: profiles and devices.
+"""What other servers are told of the profiles of this server's users.
 
-Source: server-server API, `GET /query/profile`, "Device Management", "End-to-End Encryption".
+Source: server-server API, `GET /query/profile`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from federation.protocol.errors import Forbidden, InvalidParam, NotFound
+from federation.protocol.errors import Forbidden, InvalidParam
 from federation.protocol.identifiers import ServerName, UserId, server_of
 from homeserver.config.settings import Federation as FederationSettings
 from homeserver.users.profiles import Profiles
-from storage.accounts import find_accounts
-from storage.database import Database
-from storage.devices import devices_of
-from storage.feed import current_position
 
 
 class ServedProfiles:
@@ -38,47 +34,6 @@ class ServedProfiles:
         if field is None:
             return await self._profiles.profile(user_id)
         return {field: await self._profiles.field(user_id, field)}
-
-
-class ServedDevices:
-    """Tells other servers users' devices, which have no keys as long as there is no encryption."""
-
-    def __init__(self, db: Database, settings: FederationSettings, server_name: ServerName) -> None:
-        self._db = db
-        self._settings = settings
-        self._server_name = server_name
-
-    async def device_list(self, user_id: UserId) -> Mapping[str, Any]:
-        """All devices of a user. Raises `InvalidParam` (another server's user), `NotFound`."""
-        check_ours(user_id, self._server_name)
-        account = (await find_accounts(self._db, [user_id])).get(user_id)
-        if account is None or account.is_deactivated:
-            raise NotFound("There is no such user")
-        # Before the devices: who hears of a change after this position asks again.
-        position = await current_position(self._db)
-        devices = []
-        for device in await devices_of(self._db, account.user_nid):
-            shown: dict[str, Any] = {"device_id": device.device_id, "keys": {}}
-            if self._settings.allow_device_names and device.display_name is not None:
-                shown["device_display_name"] = device.display_name
-            devices.append(shown)
-        return {"user_id": user_id, "stream_id": position, "devices": devices}
-
-    async def query_keys(self, wanted: Mapping[UserId, Sequence[str]]) -> Mapping[str, Any]:
-        """No keys of any user. Raises `InvalidParam` for other servers' users."""
-        for user_id in wanted:
-            check_ours(user_id, self._server_name)
-        return {
-            "device_keys": {user_id: {} for user_id in wanted},
-            "master_keys": {},
-            "self_signing_keys": {},
-        }
-
-    async def claim_keys(self, wanted: Mapping[UserId, Mapping[str, str]]) -> Mapping[str, Any]:
-        """No keys of any device. Raises `InvalidParam` for other servers' users."""
-        for user_id in wanted:
-            check_ours(user_id, self._server_name)
-        return {"one_time_keys": {}}
 
 
 def check_ours(user_id: UserId, server_name: ServerName) -> None:

@@ -99,7 +99,9 @@ class TokenIssuer:
                 tokens = await self._add_pair(db, user_nid, device_nid, replaces=None)
             else:
                 tokens = await self._add_single(db, user_nid, device_nid)
-        if not is_new:
+        if is_new:
+            await self._device_lists.note_new_device(user_nid, user_id, device_id)
+        else:
             await self._sessions.end(user_nid)
         return OpenedSession(user_id, device_id, tokens)
 

@@ -1,5 +1,6 @@
 """Devices of two servers speak to each other: both are whole, over TLS on loopback."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,19 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from federation.protocol.identifiers import UserId
 from storage.cluster import Cluster
+from storage.remote_devices import begin_fetch, good_lists
 from tests.federation.certificates import Authority
-from tests.federation.test_two_homeservers import Pair, side, until
+from tests.federation.test_two_homeservers import WITHIN_S, Pair, side, until
 from tests.homeserver.conftest import Client
+from tests.homeserver.encryption.device import CURVE, claim, device_of, one_time_keys, query
+from tests.homeserver.encryption.test_cross_signing import (
+    Identity,
+    identity_of,
+    upload_confirmed,
+    upload_signatures,
+)
 
 
 @pytest_asyncio.fixture
@@ -82,3 +92,177 @@ async def receive_at_once(client: Client) -> list[Any]:
     answer = await client.sync()
     answer = await client.sync(answer["next_batch"])
     return list(answer.get("to_device", {}).get("events", ()))
+
+
+async def meet(two: Pair) -> str:
+    """Put both users into a room."""
+    room_id = await two.alice.create_room(preset="public_chat")
+    (await two.bob.post(f"v3/join/{room_id}", server_name=two.here.name)).ok()
+    return room_id
+
+
+async def wait_for_change(client: Client, other: Client, since: str) -> str:
+    """Until the client is told that the other's devices have changed; the next token."""
+    changed: list[str] = []
+    async with asyncio.timeout(WITHIN_S):
+        while other.user_id not in changed:
+            answer = await client.sync(since, timeout_ms=5_000)
+            changed = answer.get("device_lists", {}).get("changed", [])
+            since = answer["next_batch"]
+    return since
+
+
+async def token(client: Client) -> str:
+    return str((await client.sync())["next_batch"])
+
+
+async def is_followed(two: Pair, user: Client) -> bool:
+    """Whether Alice's server knows a user's devices without asking."""
+    services = two.here.homes.services  # type: ignore[union-attr]
+    user_nid = await services.names.users.get_nid(user.user_id)
+    return await good_lists(services.db, [user_nid]) == {user_nid}
+
+
+async def test_keys_are_asked_for_and_claimed_at_the_other_server(two: Pair) -> None:
+    device, identity = await device_of(two.bob), await identity_of(two.bob)
+    (await device.upload(one_time_keys=one_time_keys(1))).ok()
+    seen = await query(two.alice, two.bob)
+    expected = device.keys() | {"unsigned": {}}
+    assert seen["device_keys"] == {two.bob.user_id: {two.bob.device_id: expected}}
+    assert seen["master_keys"] == {two.bob.user_id: identity.published("master")}
+    assert seen["self_signing_keys"] == {two.bob.user_id: identity.published("self_signing")}
+    assert (seen["user_signing_keys"], seen["failures"]) == ({}, {})
+    assert await claim(two.alice, two.bob) == {two.bob.device_id: one_time_keys(1)}
+    assert await claim(two.alice, two.bob) == {}
+    assert not await is_followed(two, two.bob), "they share no room"
+
+
+async def test_a_server_that_does_not_answer_is_told_as_a_failure(two: Pair) -> None:
+    await two.there.stop()
+    seen = await query(two.alice, two.bob, two.alice)
+    assert list(seen["failures"]) == [two.there.name]
+    assert list(seen["device_keys"]) == [two.alice.user_id]
+    wanted = {two.bob.user_id: {two.bob.device_id: CURVE}}
+    answer = (await two.alice.post("v3/keys/claim", {"one_time_keys": wanted})).ok()
+    assert (list(answer["failures"]), answer["one_time_keys"]) == ([two.there.name], {})
+
+
+async def test_devices_are_followed_from_the_first_question_on(two: Pair) -> None:
+    device = await device_of(two.bob)
+    await meet(two)
+    since = await token(two.alice)
+    await query(two.alice, two.bob)
+    assert await is_followed(two, two.bob)
+    (await device.upload(device_keys=device.keys("m.changed"))).ok()
+    since = await wait_for_change(two.alice, two.bob, since)
+    assert await is_followed(two, two.bob), "the update was applied"
+    seen = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]
+    assert seen[two.bob.device_id]["algorithms"] == ["m.changed"]
+    assert two.there.homes is not None
+    phone = await two.there.homes.second_device(two.bob)
+    await device_of(phone)
+    since = await wait_for_change(two.alice, two.bob, since)
+    (await phone.post("v3/logout")).ok()
+    await wait_for_change(two.alice, two.bob, since)
+    while set(seen := (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]) != {
+        two.bob.device_id
+    }:
+        await wait_for_change(two.alice, two.bob, since)
+    assert await is_followed(two, two.bob)
+
+
+async def test_cross_signing_goes_over_to_the_other_server(two: Pair) -> None:
+    device, identity = await device_of(two.bob), await identity_of(two.bob)
+    mine = await identity_of(two.alice)
+    await meet(two)
+    await query(two.alice, two.bob)
+    since = await token(two.alice)
+    signed = identity.sign(device.keys(), "self_signing")
+    (
+        await two.bob.post(
+            "v3/keys/signatures/upload", {two.bob.user_id: {two.bob.device_id: signed}}
+        )
+    ).ok()
+    since = await wait_for_change(two.alice, two.bob, since)
+    seen = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id][two.bob.device_id]
+    assert seen["signatures"] == signed["signatures"]
+    second = Identity(two.bob, 1)
+    await upload_confirmed(two.bob, second.all_keys())
+    await wait_for_change(two.alice, two.bob, since)
+    master = (await query(two.alice, two.bob))["master_keys"][two.bob.user_id]
+    assert master == second.published("master")
+    signed = mine.sign(master, "user_signing")
+    key_id = second.public_key("master")
+    assert await upload_signatures(two.alice, {two.bob.user_id: {key_id: signed}}) == {}
+    assert (await query(two.alice, two.bob))["master_keys"][two.bob.user_id] == signed
+    assert (await query(two.bob, two.bob))["master_keys"][two.bob.user_id] == master
+
+
+async def test_who_comes_into_a_room_is_introduced_to_the_servers_in_it(two: Pair) -> None:
+    await device_of(two.bob)
+    since = await token(two.alice)
+    await meet(two)
+    await wait_for_change(two.alice, two.bob, since)
+    keys = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]
+    assert list(keys) == [two.bob.device_id]
+    keys = (await query(two.bob, two.alice))["device_keys"][two.alice.user_id]
+    assert keys == {}
+
+
+async def test_devices_of_somebody_who_was_away_are_asked_for_again(two: Pair) -> None:
+    device = await device_of(two.bob)
+    room_id = await meet(two)
+    await query(two.alice, two.bob)
+    (await two.bob.post(f"v3/rooms/{room_id}/leave")).ok()
+    since = await token(two.alice)
+    async with asyncio.timeout(WITHIN_S):
+        while await is_followed(two, two.bob):
+            since = (await two.alice.sync(since, timeout_ms=5_000))["next_batch"]
+    (await device.upload(device_keys=device.keys("m.changed"))).ok()
+    (await two.bob.post(f"v3/join/{room_id}", server_name=two.here.name)).ok()
+    await wait_for_change(two.alice, two.bob, since)
+    seen = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]
+    assert seen[two.bob.device_id]["algorithms"] == ["m.changed"]
+
+
+@pytest.mark.slow
+async def test_changes_while_a_server_was_away_reach_it(two: Pair) -> None:
+    device = await device_of(two.alice)
+    await meet(two)
+    await query(two.bob, two.alice)
+    since = await token(two.bob)
+    await two.there.stop()
+    for n in range(5):
+        (await device.upload(device_keys=device.keys(f"m.changed{n}"))).ok()
+    await two.here.stop()
+    await two.here.start()
+    await two.there.start()
+    alice, bob = two.here.again(two.alice), two.there.again(two.bob)
+    async with asyncio.timeout(WITHIN_S):
+        algorithms: list[str] = []
+        while algorithms != ["m.changed4"]:
+            since = await wait_for_change(bob, alice, since)
+            seen = (await query(bob, alice))["device_keys"].get(alice.user_id, {})
+            algorithms = seen.get(alice.device_id, {}).get("algorithms", [])
+
+
+@pytest.mark.slow
+async def test_a_list_with_a_gap_is_fetched_when_its_server_is_there_again(two: Pair) -> None:
+    device = await device_of(two.bob)
+    await meet(two)
+    await query(two.alice, two.bob)
+    services = two.here.homes.services  # type: ignore[union-attr]
+    user_nid = await services.names.users.get_nid(two.bob.user_id)
+    since = await token(two.alice)
+    await two.there.stop()
+    await begin_fetch(services.db, user_nid)
+    services.encryption.remote_devices.fetch_later(UserId(two.bob.user_id))
+    seen = await query(two.alice, two.bob)
+    assert list(seen["failures"]) == [two.there.name]
+    await two.there.start()
+    bob = two.there.again(two.bob)
+    await send(bob, two.alice, 1)
+    await wait_for_change(two.alice, two.bob, since)
+    assert await is_followed(two, two.bob)
+    keys = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]
+    assert keys[device.client.device_id]["algorithms"] == device.keys()["algorithms"]

@@ -14,8 +14,16 @@ from federation.protocol.errors import LimitExceeded, MatrixError, NotFound
 from federation.protocol.event_id import event_id_of
 from federation.protocol.identifiers import EventId, RoomId, ServerName
 from federation.protocol.room_versions import RoomVersion, get_room_version
+from federation.protocol.signatures import signing_key_from_seed
+from federation.protocol.unpadded_base64 import encode_base64
 from storage.database import DatabaseUnavailable
 from storage.events import find_event
+from storage.remote_devices import (
+    KeepFetchedList,
+    begin_fetch,
+    delete_unshared_lists,
+    good_lists,
+)
 from tests.federation.inbound.far_server import FarServer
 from tests.homeserver.conftest import Answer, Client, Homes
 
@@ -318,13 +326,17 @@ async def test_messages_to_devices_wait_for_them_once_and_in_order(
     assert [one["content"] for one in await waiting(homes, phone)] == [{"n": 2}]
 
 
+def keys_of(far: FarServer, number: int) -> dict[str, Any]:
+    return {"user_id": far.user(), "device_id": "FAR", "algorithms": [str(number)]}
+
+
 def device_update(far: FarServer, stream_id: int, *prev_ids: int, **more: Any) -> dict[str, Any]:
     content = {
         "user_id": far.user(),
         "device_id": "FAR",
         "stream_id": stream_id,
         "prev_id": list(prev_ids),
-        "keys": {"n": stream_id},
+        "keys": keys_of(far, stream_id),
         **more,
     }
     return {"edu_type": "m.device_list_update", "content": content}
@@ -334,7 +346,16 @@ async def devices(homes: Homes) -> tuple[Any, list[Any]]:
     db = homes.services.db
     row = await db.fetchrow("SELECT stream_id, is_complete FROM remote_device_lists")
     keys = await db.fetch("SELECT keys FROM remote_devices")
-    return row and tuple(row), [decode(key[0]) for key in keys]
+    return row and tuple(row), [key and decode(key) for (key,) in keys]
+
+
+async def follow_list(homes: Homes, far: FarServer, stream_id: int) -> None:
+    """Know all devices of the far user as of an update."""
+    user_nid = await homes.services.names.users.get_nid(far.user())
+    mark = await begin_fetch(homes.services.db, user_nid)
+    await homes.services.committer.commit(
+        KeepFetchedList(user_nid, far.user(), mark, stream_id, (), None, None)
+    )
 
 
 async def test_device_lists_are_followed_until_an_update_is_missing(
@@ -342,14 +363,63 @@ async def test_device_lists_are_followed_until_an_update_is_missing(
 ) -> None:
     await shared_room(alice, far)
     (await send(far, "t1", edus=[device_update(far, 3)])).ok()
-    assert await devices(homes) == ((3, False), [])
-    await homes.services.db.execute("UPDATE remote_device_lists SET is_complete = true")
+    assert await devices(homes) == (None, []), "nobody has asked for the devices"
+    await follow_list(homes, far, 3)
     (await send(far, "t2", edus=[device_update(far, 4, 3)])).ok()
-    assert await devices(homes) == ((4, True), [{"n": 4}])
-    (await send(far, "t3", edus=[device_update(far, 2, 1)])).ok()
-    assert await devices(homes) == ((4, True), [{"n": 4}])
+    assert await devices(homes) == ((4, True), [keys_of(far, 4)])
+    (await send(far, "t3", edus=[device_update(far, 4, 3)])).ok()
+    assert await devices(homes) == ((4, True), [keys_of(far, 4)])
     (await send(far, "t4", edus=[device_update(far, 6, 5)])).ok()
     assert await devices(homes) == ((6, False), [])
+
+
+@pytest.mark.parametrize(("stream_id", "prev_ids"), [(2, (1,)), (5, ())])
+async def test_a_list_is_in_doubt_when_its_updates_begin_anew(
+    homes: Homes, far: FarServer, alice: Client, stream_id: int, prev_ids: tuple[int, ...]
+) -> None:
+    await shared_room(alice, far)
+    await follow_list(homes, far, 4)
+    (await send(far, "t1", edus=[device_update(far, stream_id, *prev_ids)])).ok()
+    (_, is_complete), keys = await devices(homes)
+    assert (is_complete, keys) == (False, [])
+
+
+async def test_devices_are_taken_out_of_a_list_and_no_keys_of_others_into_it(
+    homes: Homes, far: FarServer, alice: Client
+) -> None:
+    await shared_room(alice, far)
+    await follow_list(homes, far, 4)
+    foreign = {**keys_of(far, 5), "user_id": alice.user_id}
+    (await send(far, "t1", edus=[device_update(far, 5, 4, keys=foreign)])).ok()
+    assert await devices(homes) == ((5, True), [None])
+    (await send(far, "t2", edus=[device_update(far, 6, 5, deleted=True, keys=None)])).ok()
+    assert await devices(homes) == ((6, True), [])
+
+
+async def test_a_list_is_no_longer_followed_when_no_room_was_shared_for_a_while(
+    homes: Homes, far: FarServer, alice: Client
+) -> None:
+    room_id = await shared_room(alice, far)
+    await follow_list(homes, far, 4)
+    await far.member(room_id, "leave")
+    (await send(far, "t1", edus=[device_update(far, 5, 4)])).ok()
+    assert await devices(homes) == ((4, True), []), "nobody here may see it"
+    await far.member(room_id, "join")
+    user_nid = await homes.services.names.users.get_nid(far.user())
+    assert await good_lists(homes.services.db, [user_nid]) == set()
+    (await send(far, "t2", edus=[device_update(far, 6, 4)])).ok()
+    assert await devices(homes) == ((6, False), [])
+
+
+async def test_lists_of_users_whom_nobody_meets_any_more_are_forgotten(
+    homes: Homes, far: FarServer, alice: Client
+) -> None:
+    room_id = await shared_room(alice, far)
+    await follow_list(homes, far, 4)
+    assert await delete_unshared_lists(homes.services.db, 10) == 0
+    await far.member(room_id, "leave")
+    assert await delete_unshared_lists(homes.services.db, 10) == 1
+    assert await devices(homes) == (None, [])
 
 
 async def test_nothing_is_kept_of_devices_whose_users_nobody_here_meets(
@@ -360,23 +430,39 @@ async def test_nothing_is_kept_of_devices_whose_users_nobody_here_meets(
     assert await devices(homes) == (None, [])
 
 
-async def test_cross_signing_keys_are_kept(homes: Homes, far: FarServer, alice: Client) -> None:
+def signing_key(user_id: str, usage: str, seed: bytes) -> dict[str, Any]:
+    public_key = encode_base64(signing_key_from_seed("x", seed * 32).verify_key)
+    keys = {f"ed25519:{public_key}": public_key}
+    return {"user_id": user_id, "usage": [usage], "keys": keys}
+
+
+async def test_cross_signing_keys_of_users_who_are_followed_are_kept(
+    homes: Homes, far: FarServer, alice: Client
+) -> None:
     await shared_room(alice, far)
-    contents: list[dict[str, Any]] = [
-        {"master_key": {"n": 1}},
-        {"self_signing_key": {"n": 2}},
-        {"user_id": alice.user_id},
-    ]
-    for n, content in enumerate(contents):
-        edu = {
-            "edu_type": "m.signing_key_update",
-            "content": {"user_id": far.user(), **content},
-        }
-        (await send(far, f"t{n}", edus=[edu])).ok()
-    rows = await homes.services.db.fetch(
-        "SELECT master_key, self_signing_key FROM remote_cross_signing_keys"
-    )
-    assert [(decode(a), decode(b)) for a, b in rows] == [({"n": 1}, {"n": 2})]
+    master = signing_key(far.user(), "master", b"m")
+    self_signing = signing_key(far.user(), "self_signing", b"s")
+
+    async def send_all(begin: str) -> list[Any]:
+        contents: list[dict[str, Any]] = [
+            {"master_key": master},
+            {"self_signing_key": self_signing},
+            {"master_key": signing_key(alice.user_id, "master", b"a")},
+            {"master_key": {"n": 1}, "self_signing_key": master},
+            {"user_id": alice.user_id, "master_key": signing_key(alice.user_id, "master", b"a")},
+        ]
+        for n, content in enumerate(contents):
+            whole = {"user_id": far.user(), **content}
+            edu = {"edu_type": "m.signing_key_update", "content": whole}
+            (await send(far, f"{begin}{n}", edus=[edu])).ok()
+        rows = await homes.services.db.fetch(
+            "SELECT master_key, self_signing_key FROM remote_cross_signing_keys"
+        )
+        return [(decode(a), decode(b)) for a, b in rows]
+
+    assert await send_all("a") == []
+    await follow_list(homes, far, 4)
+    assert await send_all("b") == [(master, self_signing)]
 
 
 async def test_a_bad_edu_does_not_spoil_the_others(far: FarServer, alice: Client) -> None:

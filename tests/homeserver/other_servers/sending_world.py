@@ -16,8 +16,11 @@ from federation.protocol.identifiers import ServerName, UserId
 from federation.protocol.retry_schedule import RetrySchedule
 from federation.protocol.signatures import signing_key_from_seed
 from homeserver.clock import system_clock
+from homeserver.config.settings import Federation
+from homeserver.encryption.device_lists import DeviceLists
 from homeserver.other_servers.backlog import KeptBacklog
 from homeserver.other_servers.distribution import Distribution
+from homeserver.other_servers.introductions import Introductions
 from homeserver.other_servers.room_servers import RoomServers
 from homeserver.other_servers.sending import Sending
 from homeserver.rooms.append import Append
@@ -194,9 +197,10 @@ class SendingWorld:
         sender = Sender(
             self.far, backlog, backoff, SERVER, system_clock, random.random, self.settings
         )
+        lists = DeviceLists(world.db, world.committer, system_clock, Federation(), self.servers)
         distribution = Distribution(
-            world.db, world.names, self.stream, self.servers, self.typing, sender, SERVER,
-            system_clock,
+            world.db, world.names, self.stream, self.servers, self.typing, sender,
+            Introductions(world.db, world.names, self.servers, lists), SERVER, system_clock,
         )  # fmt: skip
         self.sender, self.distribution = sender, distribution
         job = asyncio.create_task(Sending(world.db, number, sender, distribution).run())

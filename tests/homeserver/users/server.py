@@ -83,6 +83,7 @@ class Surroundings:
 
     announced: list[str] = field(default_factory=list)
     changed: list[tuple[UserId, tuple[DeviceId, ...]]] = field(default_factory=list)
+    added: list[tuple[UserId, DeviceId]] = field(default_factory=list)
     left: list[UserId] = field(default_factory=list)
     joined: list[UserId] = field(default_factory=list)
 
@@ -94,6 +95,14 @@ class Surroundings:
     ) -> Sequence[Write]:
         self.changed.append((user_id, tuple(device_ids)))
         return ()
+
+    async def writes_for_removal(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
+    ) -> Sequence[Write]:
+        return await self.writes_for_change(user_nid, user_id, device_ids)
+
+    async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
+        self.added.append((user_id, device_id))
 
     async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
         return device_id == "CROSSSIGNINGKEY"

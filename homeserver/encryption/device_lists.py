@@ -1,0 +1,98 @@
+"""Telling of changes: those who share a room with a user hear of the user's devices and keys.
+
+Source: server-server API, "Device Management"; client-server API, "Tracking the device list for a
+user".
+"""
+
+from collections.abc import Sequence
+
+from federation.protocol.identifiers import DeviceId, ServerName, UserId
+from homeserver.clock import Clock
+from homeserver.config.settings import Federation
+from homeserver.encryption.ports import RoomServers
+from storage.committer import Committer, Write
+from storage.cross_signing import is_cross_signing_key
+from storage.database import Database
+from storage.device_lists import AnnounceDevices, IntroduceDevices
+from storage.devices import devices_of
+from storage.participants import joined_rooms_of
+
+
+class DeviceLists:
+    """Makes what is committed together with a change, so that others hear of it."""
+
+    def __init__(
+        self,
+        db: Database,
+        committer: Committer,
+        clock: Clock,
+        settings: Federation,
+        servers: RoomServers,
+    ) -> None:
+        self._db = db
+        self._committer = committer
+        self._clock = clock
+        self._settings = settings
+        self._servers = servers
+
+    async def writes_for_change(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
+    ) -> Sequence[Write]:
+        """Devices have other names, keys or signatures."""
+        return (await self._announce(user_nid, user_id, device_ids),)
+
+    async def writes_for_removal(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
+    ) -> Sequence[Write]:
+        """Devices are gone."""
+        return (await self._announce(user_nid, user_id, device_ids, is_removal=True),)
+
+    async def writes_for_signing_keys(
+        self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId] = ()
+    ) -> Sequence[Write]:
+        """The master or self-signing key or their signatures are others, and so are devices."""
+        return (await self._announce(user_nid, user_id, device_ids, has_signing_keys=True),)
+
+    async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
+        """A user has one more device, without keys as yet."""
+        write = await self._announce(user_nid, user_id, (device_id,))
+        if write.room_nids:
+            await self._committer.commit(write)
+
+    async def introduce(
+        self, user_nid: int, user_id: UserId, servers: frozenset[ServerName]
+    ) -> None:
+        """Tell servers of all devices of a user who has come into a room of theirs."""
+        device_ids = tuple(device.device_id for device in await devices_of(self._db, user_nid))
+        if device_ids:
+            with_names, now = self._settings.allow_device_names, self._clock()
+            await self._committer.commit(
+                IntroduceDevices(user_nid, user_id, servers, device_ids, with_names, now)
+            )
+
+    async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
+        """Whether one of the user's cross-signing keys has this ID, which no device may have."""
+        return await is_cross_signing_key(self._db, user_nid, device_id)
+
+    async def _announce(
+        self,
+        user_nid: int,
+        user_id: UserId,
+        device_ids: Sequence[DeviceId],
+        *,
+        is_removal: bool = False,
+        has_signing_keys: bool = False,
+    ) -> AnnounceDevices:
+        rooms = (await joined_rooms_of(self._db, (user_nid,)))[user_nid]
+        servers = await self._servers.now(rooms) if self._settings.enabled and rooms else {}
+        return AnnounceDevices(
+            user_nid,
+            user_id,
+            tuple(rooms),
+            frozenset(name for names in servers.values() for name in names),
+            tuple(device_ids),
+            is_removal,
+            has_signing_keys,
+            self._settings.allow_device_names,
+            self._clock(),
+        )
