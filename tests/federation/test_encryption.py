@@ -13,7 +13,8 @@ from federation.protocol.identifiers import UserId
 from storage.cluster import Cluster
 from storage.remote_devices import begin_fetch, good_lists
 from tests.federation.certificates import Authority
-from tests.federation.test_two_homeservers import WITHIN_S, Pair, side, until
+from tests.federation.sides import WITHIN_S, side, until
+from tests.federation.test_two_homeservers import Pair
 from tests.homeserver.conftest import Client
 from tests.homeserver.encryption.device import CURVE, claim, device_of, one_time_keys, query
 from tests.homeserver.encryption.test_cross_signing import (
