@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from federation.outbound.directory import RemoteDirectory
+from federation.outbound.key_validity import KeyValidity
 from federation.outbound.policy import RemotePolicyServers
 from federation.protocol.identifiers import ServerName, UserId
 from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
@@ -217,6 +218,7 @@ def build_services(core: Core) -> Services:
         intake=shared.intake,
         resident=shared.resident,
         elsewhere=shared.elsewhere,
+        third_party_invites=rooms.third_party_invites,
         transactions=traffic.transactions,
         sending=traffic.sending,
         version=hearth_version(),
@@ -323,6 +325,7 @@ def _build_rooms(
             invites,
             PersonalSettings(core.db, core.committer, rules),
             shared.remote if core.settings.federation.enabled else NoRemoteRooms(),
+            KeyValidity(core.links.connections),
         ),
     )
 

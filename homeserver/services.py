@@ -22,6 +22,7 @@ from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.resident import Resident
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
+from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.typing import Typing
 from homeserver.sync.service import Sync
 from homeserver.users.personal import Personal
@@ -54,6 +55,7 @@ class Services:
     intake: Intake
     resident: Resident
     elsewhere: Elsewhere
+    third_party_invites: ThirdPartyInvites
     transactions: Transactions
     sending: Sending
     version: str

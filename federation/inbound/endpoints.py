@@ -11,6 +11,7 @@ from federation.inbound import (
     public_rooms,
     queries,
     spaces,
+    third_party_invites,
     transactions,
     version,
 )
@@ -27,5 +28,6 @@ ENDPOINTS = (
     *openid.ENDPOINTS,
     *media.ENDPOINTS,
     *membership.ENDPOINTS,
+    *third_party_invites.ENDPOINTS,
     *policy.ENDPOINTS,
 )

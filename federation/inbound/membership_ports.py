@@ -1,9 +1,10 @@
 """What letting other servers' users in and out needs of the rest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from federation.protocol.identifiers import ServerName
+from federation.protocol.identifiers import RoomId, ServerName, UserId
 from federation.protocol.pdu import Pdu
 
 Fields = Mapping[str, Any]
@@ -97,6 +98,31 @@ class Invites(Protocol):
         """Sign an invite and show it to its user. Raises `InvalidParam`, `InviteBlocked`."""
 
 
+@dataclass(frozen=True, slots=True)
+class PendingInvite:
+    """An invite that waited for its address to be bound to a user; `signed` is the proof."""
+
+    room_id: RoomId
+    sender: UserId
+    signed: Mapping[str, Any]
+
+
+class ThirdPartyInvites(Protocol):
+    """Invites by address."""
+
+    async def bound(self, user_id: UserId, invites: Sequence[PendingInvite]) -> None:
+        """An address was bound to a user of ours; the invites that waited for it are made.
+
+        Raises `NotFound` (no such user), `Forbidden`.
+        """
+
+    async def exchange(self, origin: ServerName, room_id: RoomId, event: Fields) -> None:
+        """Turn an offer that a user of ours made into an invite of a user of `origin`.
+
+        Raises `InvalidParam` (not such an event), `Forbidden`, `NotFound`.
+        """
+
+
 class MembershipServices(Protocol):
     """The services of a server that takes in members."""
 
@@ -107,6 +133,10 @@ class MembershipServices(Protocol):
     @property
     def elsewhere(self) -> Invites:
         """Invites from elsewhere."""
+
+    @property
+    def third_party_invites(self) -> ThirdPartyInvites:
+        """Invites by address."""
 
 
 class MembershipCall(Protocol):

@@ -14,6 +14,8 @@ from federation.outbound.fetch import STATE_MAX_BYTES, STATE_TIMEOUT_S, Fields, 
 from federation.protocol.identifiers import ServerName
 
 MAKE_TIMEOUT_S = 20.0
+EXCHANGE_TIMEOUT_S = 30.0
+"""Before it answers, the server asks an identity server and invites the user here."""
 V1_FALLBACK = 404
 """The status by which a server tells that it does not have version 2 of an endpoint."""
 
@@ -109,6 +111,13 @@ class RemoteDoors:
         if not isinstance(signed, Mapping):
             raise BadAnswer(server, "The answer has no event")
         return signed
+
+    async def exchange_third_party_invite(
+        self, server: ServerName, room_id: str, event: Fields
+    ) -> None:
+        """Have the server of who made a third-party invite turn it into an invite."""
+        path = build_path("federation", "v1", "exchange_third_party_invite", room_id)
+        await self._client.request(server, "PUT", path, body=event, timeout_s=EXCHANGE_TIMEOUT_S)
 
     async def _make(
         self, server: ServerName, path: str, versions: Sequence[str] | None

@@ -67,12 +67,12 @@ class RoomServers:
 
         These are the servers in the room after the event, and the one of a user who is turned out
         by it: that server was in the room before, or has an invite or knock to strike off. Not the
-        server that sent the event.
+        server that made the event.
         """
         servers = await self._at([(event.room_nid, event.snapshot_nid) for event in events])
         return [
             {*servers[event.room_nid, event.snapshot_nid], *turned_out(event)}
-            - {self._server_name, server_of(event.sender)}
+            - {self._server_name, *makers(event)}
             for event in events
         ]
 
@@ -158,6 +158,16 @@ class RoomServers:
         if change.member_nid is not None and not change.is_local_member:
             return True
         return server_of(change.event.sender) != self._server_name
+
+
+def makers(event: StoredEvent) -> set[ServerName]:
+    """The server of an event's sender, unless the event was made elsewhere in the sender's name.
+
+    So are invites that follow from third-party invites.
+    """
+    server = server_of(event.sender)
+    is_redeemed = event.type == MEMBER and "third_party_invite" in event.content
+    return set() if is_redeemed and server not in event.fields["signatures"] else {server}
 
 
 def turned_out(event: StoredEvent) -> set[ServerName]:

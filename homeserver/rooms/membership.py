@@ -32,6 +32,7 @@ from homeserver.rooms.ports import Invitations, MemberProfiles, RemoteRooms
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.successors import Successors
+from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from storage.changes import Membership
 from storage.database import Database
 from storage.memberships import (
@@ -74,6 +75,7 @@ class Memberships:
         profiles: MemberProfiles,
         invitations: Invitations,
         remote: RemoteRooms,
+        third_party: ThirdPartyInvites,
         successors: Successors,
         server_name: ServerName,
     ) -> None:
@@ -85,6 +87,7 @@ class Memberships:
         self._profiles = profiles
         self._invitations = invitations
         self._remote = remote
+        self._third_party = third_party
         self._successors = successors
         self._server_name = server_name
 
@@ -109,7 +112,7 @@ class Memberships:
             await self._join_remotely(joiner.user_id, room_id, servers, content)
             return
         if third_party_signed is not None:
-            await self._redeem(room_id, joiner.user_id, third_party_signed)
+            await self._third_party.redeem(room_id, joiner.user_id, third_party_signed)
 
         already_joined = False
 
@@ -300,29 +303,6 @@ class Memberships:
             return content
 
         return await self._change(room_id, sender, target, check)
-
-    async def _redeem(self, room_id: RoomId, target: UserId, signed: Mapping[str, Any]) -> None:
-        """Turn a third-party invite into an invite, in the name of who made it.
-
-        Source: client-server API, `third_party_signed` of `POST /join`.
-        """
-        sender, token = signed.get("sender"), signed.get("token")
-        if not isinstance(sender, str) or not isinstance(token, str):
-            raise Forbidden("The third-party invite names no sender or no token")
-        if server_of(sender) != self._server_name:
-            raise Forbidden(f"The third-party invite was made on {server_of(sender)}")
-
-        async def check(room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any] | None:
-            if membership_of(current) in ("join", "invite"):
-                return None
-            place = ("m.room.third_party_invite", token)
-            await self._live.load_entries(room, (place,))
-            offer = room.state[place]
-            name = offer.pdu.content.get("display_name") if offer else None
-            invite = {"display_name": name if isinstance(name, str) else "", "signed": signed}
-            return {"membership": "invite", "third_party_invite": invite}
-
-        await self._change(room_id, UserId(sender), target, check)
 
     async def _change(
         self, room_id: RoomId, sender: UserId, target: UserId, check: MemberCheck

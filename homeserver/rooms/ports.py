@@ -24,6 +24,13 @@ class Invitations(Protocol):
         """Raise `InviteBlocked` if the user takes no invites from the inviter."""
 
 
+class KeyValidity(Protocol):
+    """Identity servers, who say whether their keys still count."""
+
+    async def is_valid(self, url: str, public_key: str) -> bool:
+        """Whether a key counts, as the URL answers. Raises `Unreachable`."""
+
+
 class PersonalSettings(Protocol):
     """What users have set for rooms: notifications, tags."""
 
@@ -93,6 +100,12 @@ class RemoteRooms(Protocol):
         Raises `Forbidden`, `IncompatibleRoomVersion`, `InviteBlocked`.
         """
 
+    async def exchange(self, room_id: RoomId, invite: NewEvent) -> None:
+        """Have the server of the sender turn a third-party invite into an invite.
+
+        Raises what it answers, `FederationError`.
+        """
+
     async def find_alias(self, alias: RoomAlias) -> AliasTarget:
         """Ask the server of an alias where it leads. Raises `NotFound`."""
 
@@ -135,6 +148,10 @@ class NoRemoteRooms:
     async def invite(self, room_id: RoomId, invite: NewEvent) -> EventId:  # noqa: ARG002
         """Raise `Forbidden`."""
         raise Forbidden(f"{invite.state_key} is on another server, which cannot be reached")
+
+    async def exchange(self, room_id: RoomId, invite: NewEvent) -> None:
+        """Raise `Forbidden`."""
+        raise Forbidden(f"The server of {invite.sender} in {room_id} cannot be reached")
 
     async def find_alias(self, alias: RoomAlias) -> AliasTarget:
         """Raise `NotFound`."""

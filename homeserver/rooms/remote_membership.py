@@ -164,6 +164,23 @@ class RemoteMembership:
 
         return await self._send.decide_and_send(room_id, decide, sign=sign)
 
+    async def exchange(self, room_id: RoomId, invite: NewEvent) -> None:
+        """Have the server of the sender turn a third-party invite into an invite.
+
+        Raises what it answers, `FederationError`.
+        """
+        event = {
+            "type": MEMBER,
+            "room_id": room_id,
+            "sender": invite.sender,
+            "state_key": invite.state_key,
+            "content": invite.content,
+        }
+        try:
+            await self._doors.exchange_third_party_invite(server_of(invite.sender), room_id, event)
+        except FederationError as error:
+            raise error.relayed() from error
+
     async def _have_signed(self, server: ServerName, room: LiveRoom, pdu: Pdu) -> Pdu:
         fields = decode(pdu.encoded)
         shown = await stripped_state_of(self._db, self._names, room.room_nid, pdu.sender)

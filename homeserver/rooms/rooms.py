@@ -12,11 +12,18 @@ from homeserver.rooms.create import RoomCreation
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.membership import Memberships
-from homeserver.rooms.ports import Invitations, MemberProfiles, PersonalSettings, RemoteRooms
+from homeserver.rooms.ports import (
+    Invitations,
+    KeyValidity,
+    MemberProfiles,
+    PersonalSettings,
+    RemoteRooms,
+)
 from homeserver.rooms.readable_state import ReadableState
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import Send
 from homeserver.rooms.successors import Successors
+from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.rooms.user_events import UserEvents
 from homeserver.rooms.user_rooms import UserRooms
@@ -33,6 +40,7 @@ class RoomPorts:
     invitations: Invitations
     settings: PersonalSettings
     remote: RemoteRooms
+    keys: KeyValidity
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Rooms:
 
     creation: RoomCreation
     memberships: Memberships
+    third_party_invites: ThirdPartyInvites
     restricted_joins: RestrictedJoins
     aliases: Aliases
     directory: Directory
@@ -67,6 +76,9 @@ def build_rooms(
     server_name = ServerName(settings.server.name)
     restricted_joins = RestrictedJoins(db, names, live, server_name)
     successors = Successors(db, names, live, ports.settings)
+    third_party = ThirdPartyInvites(
+        db, names, live, send, ports.invitations, ports.remote, ports.keys, server_name
+    )
     memberships = Memberships(
         db,
         names,
@@ -76,6 +88,7 @@ def build_rooms(
         ports.profiles,
         ports.invitations,
         ports.remote,
+        third_party,
         successors,
         server_name,
     )
@@ -97,6 +110,7 @@ def build_rooms(
     return Rooms(
         creation=creation,
         memberships=memberships,
+        third_party_invites=third_party,
         restricted_joins=restricted_joins,
         aliases=aliases,
         directory=Directory(db, names, live, ports.remote, settings.rooms, clock, server_name),

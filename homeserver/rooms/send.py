@@ -139,11 +139,13 @@ class Send:
         *,
         transaction: Transaction | None = None,
         sign: Sign | None = None,
+        is_relayed: bool = False,
     ) -> EventId:
         """Send what `decide` finds is to be sent, or answer the event that says it already.
 
         `decide` may be called several times; with `sign` somebody else signs the event before it
-        enters the room. Raises what they raise, and as `send` does.
+        enters the room. With `is_relayed` it is told the other servers in the room although its
+        sender is not of this one. Raises what they raise, and as `send` does.
         """
 
         async def attempt(room: LiveRoom) -> tuple[EventId | Draft, Sequence[Write]]:
@@ -152,7 +154,7 @@ class Send:
                 return chosen, ()
             pdu, auth_nids = await self.make(room, chosen)
             policy = await self._policies.find(room) if is_subject_to_policy(pdu) else None
-            if policy is not None or sign is not None:
+            if policy is not None or sign is not None or is_relayed:
                 return Draft(room, pdu, policy), ()
             writes = await self._append.stage(room, pdu, auth_nids, transaction=transaction)
             return pdu.event_id, writes
@@ -165,7 +167,9 @@ class Send:
             pdu = await self._policies.countersign(made.policy, pdu)
         if sign is not None:
             pdu = await sign(made.room, pdu)
-        verdicts = await self._arrivals.enter(room_id, [pdu], transaction=transaction)
+        verdicts = await self._arrivals.enter(
+            room_id, [pdu], is_relayed=is_relayed, transaction=transaction
+        )
         verdict = verdicts.get(pdu.event_id)
         if verdict is not None and verdict.standing is not Standing.ACCEPTED:
             raise Forbidden(verdict.reason or "The room no longer allows this")

@@ -47,11 +47,16 @@ class Sections:
 async def classify_all(
     db: Database, follower: Follower, upto: int, *, include_left: bool
 ) -> Sections:
-    """The sections of an initial sync."""
+    """The sections of an initial sync.
+
+    Rooms that the user has left are shown if wanted. Those that others put the user out of always
+    are: nobody else tells somebody who was banned while no client was there to hear it.
+    """
     sections = Sections()
     for room_nid, own in follower.rooms.items():
         if own.position <= upto:
-            _put(sections, room_nid, own, with_left=include_left)
+            was_put_out = own.sender_nid != follower.user_nid
+            _put(sections, room_nid, own, with_left=include_left or was_put_out)
     await _drop_forgotten(db, follower, sections)
     sections.new = {*sections.joined, *sections.left}
     sections.outside = await _outside(db, sections.left)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,7 +21,7 @@ from federation.protocol.signatures import SigningKey, signing_key_from_seed
 from federation.protocol.x_matrix import authorization_header
 from tests.federation.certificates import Authority
 from tests.federation.sides import Side
-from tests.federation.world import KEYS, Peer, Seen, free_address
+from tests.federation.world import KEYS, Handler, Peer, Seen, free_address
 from tests.homeserver.conftest import Answer
 
 FOR_EVER = 2**53 - 1
@@ -35,6 +35,7 @@ class PlayedServer:
     peer: Peer
     key: SigningKey
     session: aiohttp.ClientSession
+    _below: dict[str, Handler] = field(default_factory=dict)
 
     @property
     def name(self) -> ServerName:
@@ -50,15 +51,18 @@ class PlayedServer:
     def answer(self, path: str, make: Callable[[Mapping[str, Any]], Any]) -> None:
         """Answer requests with what `make` gives for a body: an object, or a status and one."""
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            content = await request.read()
-            made = make(orjson.loads(content) if content else {})
-            status, body = made if isinstance(made, tuple) else (200, made)
-            return web.Response(
-                status=status, body=orjson.dumps(body), content_type="application/json"
-            )
+        self.peer.answers[path] = handler(make)
 
-        self.peer.answers[path] = handle
+    def answer_below(self, prefix: str, make: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Answer so whatever is asked below a path, but for what has an answer of its own."""
+        self._below[prefix] = handler(make)
+        self.peer.fallback = self._find
+
+    async def _find(self, request: web.BaseRequest) -> web.StreamResponse:
+        for prefix, handle in self._below.items():
+            if request.path.startswith(prefix):
+                return await handle(request)
+        return web.json_response({"errcode": "M_UNRECOGNIZED"}, status=404)
 
     async def ask(
         self, side: Side, method: str, target: str, body: Any = None, **query: Any
@@ -98,6 +102,18 @@ class PlayedServer:
         answer = await self.ask(side, "PUT", f"{V1}send/{txn_id}", body)
         results: Mapping[str, Any] = answer.ok()["pdus"]
         return results
+
+
+def handler(make: Callable[[Mapping[str, Any]], Any]) -> Handler:
+    """Answers with what `make` gives for a body: an object, or a status and one."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        content = await request.read()
+        made = make(orjson.loads(content) if content else {})
+        status, body = made if isinstance(made, tuple) else (200, made)
+        return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+
+    return handle
 
 
 @asynccontextmanager

@@ -117,6 +117,22 @@ async def test_leaving_shows_the_room_as_left_once_and_nothing_after(homes: Home
     assert "behind your back" not in bodies(everything["rooms"]["leave"][room_id])
 
 
+async def test_who_was_put_out_of_a_room_hears_so_also_at_first(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    left, banned, kicked, forgotten = [
+        await alice.create_room(preset="public_chat") for _ in "1234"
+    ]
+    for room_id in (left, banned, kicked, forgotten):
+        await bob.join(room_id)
+    (await bob.post(f"v3/rooms/{left}/leave")).ok()
+    for room_id, way in ((banned, "ban"), (kicked, "kick"), (forgotten, "ban")):
+        (await alice.post(f"v3/rooms/{room_id}/{way}", {"user_id": bob.user_id})).ok()
+    (await bob.post(f"v3/rooms/{forgotten}/forget")).ok()
+    shown = (await bob.sync())["rooms"]["leave"]
+    assert shown.keys() == {banned, kicked}
+    assert shown[banned]["timeline"]["events"][-1]["content"]["membership"] == "ban"
+
+
 async def test_a_declined_invite_tells_nothing_of_the_room(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     room_id = await alice.create_room(topic="secret plans")

@@ -1,6 +1,7 @@
 """Rules for third-party invites, and for the invites that redeem them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from federation.protocol.auth_rules.require import require
@@ -53,6 +54,27 @@ def verify_keys_of(content: Mapping[str, Any]) -> list[bytes]:
     encoded = [entry.get("public_key") for entry in entries if isinstance(entry, Mapping)]
     decoded = [find_bytes(key) for key in encoded if isinstance(key, str)]
     return [key for key in decoded if key is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferKey:
+    """A key of a third-party invite, as it is written there, and where to ask whether it counts."""
+
+    public_key: str
+    validity_url: str | None
+
+
+def vouching_keys(signed: Mapping[str, Any], content: Mapping[str, Any]) -> list[OfferKey]:
+    """The keys of a third-party invite's content that signed an object."""
+    listed = content.get("public_keys")
+    found = []
+    for entry in [content, *listed] if isinstance(listed, list) else [content]:
+        public_key = entry.get("public_key") if isinstance(entry, Mapping) else None
+        decoded = find_bytes(public_key) if isinstance(public_key, str) else None
+        if decoded is not None and is_signed_by_any(signed, [decoded]):
+            url = entry.get("key_validity_url")
+            found.append(OfferKey(str(public_key), url if isinstance(url, str) else None))
+    return found
 
 
 def find_bytes(encoded: str) -> bytes | None:
