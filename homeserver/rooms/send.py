@@ -289,6 +289,8 @@ class Send:
         for nid, event_id in room.extremities.items():
             if event_id in room.tip_fields:
                 known[event_id] = room.tip_fields[event_id]
+            elif nid in room.ahead.by_nid:
+                known[event_id] = decode(room.ahead.by_nid[nid].pdu.encoded)
             else:
                 stored = (await get_events(self._db, (nid,)))[nid]
                 known[event_id] = stored.fields

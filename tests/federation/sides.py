@@ -66,8 +66,18 @@ class Side:
 
 @asynccontextmanager
 async def side(
-    cluster: Cluster, authority: Authority, directory: Path, session: aiohttp.ClientSession
+    cluster: Cluster,
+    authority: Authority,
+    directory: Path,
+    session: aiohttp.ClientSession,
+    *,
+    inner_port: int | None = None,
+    **federation: Any,
 ) -> AsyncIterator[Side]:
+    """A server; with `inner_port` it listens there, and not at the port that its name says.
+
+    `federation` are settings of that section.
+    """
     address, port = free_address(), free_port()
     certificate, key = authority.issue(address)
     directory.mkdir()
@@ -81,13 +91,15 @@ async def side(
                     *settings.listen,
                     Listener(
                         address=address,
-                        port=port,
+                        port=inner_port or port,
                         tls_certificate=certificate,
                         tls_key=key,
                         serves=("federation",),
                     ),
                 ),
-                federation=replace(settings.federation, enabled=True, trusted_key_servers=()),
+                federation=replace(
+                    settings.federation, enabled=True, trusted_key_servers=(), **federation
+                ),
                 outgoing=replace(
                     settings.outgoing,
                     allow_ip_ranges=("127.0.0.0/8",),
