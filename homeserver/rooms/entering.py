@@ -17,10 +17,11 @@ from federation.protocol.identifiers import EventId, RoomId
 from federation.protocol.pdu import Pdu, StateKey
 from federation.protocol.room_versions import RoomVersion
 from homeserver.rooms.append import MEMBER, Append, find_relation
+from homeserver.rooms.aside import aside
 from homeserver.rooms.live import Known, LiveRooms
 from homeserver.rooms.outliers import judge
 from homeserver.rooms.remote_events import Fields, Signatures
-from homeserver.rooms.verified import identify, in_order, verify_events
+from homeserver.rooms.verified import in_order, verify_events
 from storage.add_events import (
     AddEvent,
     AddRoom,
@@ -108,26 +109,18 @@ class Entering:
     async def _check(self, room_id: RoomId, version: RoomVersion, welcome: Welcome) -> Checked:
         everything = [*welcome.auth_chain, *welcome.state]
         verified = await verify_events(self._signatures, everything, room_id, version)
-        pdus = in_order(verified.pdus)
+        pdus = await aside(lambda: in_order(verified.pdus), len(verified.pdus))
         stored = await find_events(self._db, verified.pdus)
         room = await self._names.rooms.find(room_id)
         if any(room is None or row.room_nid != room.room_nid for row in stored.values()):
             raise BadState("The answer has events of another room")
-        numbers = iter(await self._nids.events.take(len(pdus) + 1))
+        numbers = await self._nids.events.take(len(pdus))
         create = self._create_of(version, pdus)
-        events: dict[EventId, Known] = {}
-        new = []
-        for pdu in pdus:
-            row = stored.get(pdu.event_id)
-            standing = judge(pdu, events, create) if row is None else Standing(row.standing)
-            if standing is None:
-                continue
-            if row is None:
-                new.append(pdu)
-            nid = row.event_nid if row is not None else next(numbers)
-            snapshot_nid = row.snapshot_nid if row is not None else None
-            events[pdu.event_id] = Known(nid, standing, snapshot_nid, pdu)
-        state = self._state_of(identify(welcome.state, room_id, version)[0], events)
+        events = await aside(lambda: judge_all(pdus, stored, numbers, create), len(pdus))
+        new = [pdu for pdu in pdus if pdu.event_id in events and pdu.event_id not in stored]
+        of_state = {id(fields) for fields in welcome.state}
+        state_ids = [i for i, fields in verified.told.items() if id(fields) in of_state]
+        state = self._state_of(state_ids, events)
         self._check_join(welcome.join, state, events, create)
         return Checked(events, new, state)
 
@@ -219,8 +212,8 @@ class Entering:
         places = await self._names.places.get_nids(
             {pdu.state_place for pdu in checked.new if pdu.is_state}
         )
-        rows = []
-        for pdu in checked.new:
+
+        def build(pdu: Pdu) -> AddEvent:
             known = checked.events[pdu.event_id]
             stored = StoredEvent(
                 known.event_nid,
@@ -237,13 +230,10 @@ class Entering:
                 pdu.encoded,
                 decode_event(pdu.encoded, version),
             )
-            auth_nids = [
-                checked.events[i].event_nid for i in pdu.auth_events if i in checked.events
-            ]
-            rows.append(
-                AddEvent(stored, types[pdu.type], pdu.origin_server_ts, (), tuple(auth_nids))
-            )
-        return rows
+            cited = (checked.events[i].event_nid for i in pdu.auth_events if i in checked.events)
+            return AddEvent(stored, types[pdu.type], pdu.origin_server_ts, (), tuple(cited))
+
+        return await aside(lambda: [build(pdu) for pdu in checked.new], len(checked.new))
 
     async def _row(
         self,
@@ -307,6 +297,21 @@ class Entering:
             )
             for user_id, (event_nid, pdu) in found.items()
         )
+
+
+def judge_all(
+    pdus: Sequence[Pdu], stored: Mapping[str, StoredEvent], numbers: Sequence[int], create: Pdu
+) -> dict[EventId, Known]:
+    """The events in order, each judged by those before it; what cannot be judged is left out."""
+    events: dict[EventId, Known] = {}
+    for number, pdu in zip(numbers, pdus, strict=True):
+        row = stored.get(pdu.event_id)
+        if row is not None:
+            standing = Standing(row.standing)
+            events[pdu.event_id] = Known(row.event_nid, standing, row.snapshot_nid, pdu)
+        elif (judged := judge(pdu, events, create)) is not None:
+            events[pdu.event_id] = Known(number, judged, None, pdu)
+    return events
 
 
 SELECT_FORMER = "SELECT place_nid, event_nid FROM current_state WHERE room_nid = $1"

@@ -16,6 +16,7 @@ from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact
 from federation.protocol.room_versions import EventFormat, RoomVersion
+from homeserver.rooms.aside import aside
 from homeserver.rooms.live import LiveRoom
 from homeserver.rooms.remote_events import Fields, Signatures
 from storage.database import Database
@@ -27,6 +28,8 @@ class Verified:
 
     pdus: dict[EventId, Pdu] = field(default_factory=dict)
     refused: dict[EventId, str] = field(default_factory=dict)
+    told: Mapping[EventId, Fields] = field(default_factory=dict)
+    """The objects that they came as, the last of each event."""
 
 
 def identify(
@@ -70,16 +73,20 @@ async def verify_events(
 
     An event whose content hash is wrong is redacted: what its signatures vouch for is kept.
     """
-    found, refused = identify(events, room_id, version)
-    verified = Verified(refused=refused)
+    count = len(events)
+    found, refused = await aside(lambda: identify(events, room_id, version), count)
     problems = await signatures.check_events(list(found.values()), version)
-    for (event_id, fields), problem in zip(found.items(), problems, strict=True):
-        if problem is not None:
-            verified.refused[event_id] = problem
-            continue
-        kept = fields if check_content_hash(fields) else redact(fields, version)
-        verified.pdus[event_id] = parse_pdu(kept, version, event_id=event_id)
-    return verified
+    problem_of = dict(zip(found, problems, strict=True))
+    refused |= {event_id: why for event_id, why in problem_of.items() if why is not None}
+    passed = {i: fields for i, fields in found.items() if problem_of[i] is None}
+    pdus = await aside(lambda: {i: keep(i, f, version) for i, f in passed.items()}, count)
+    return Verified(pdus, refused, found)
+
+
+def keep(event_id: EventId, fields: Fields, version: RoomVersion) -> Pdu:
+    """What is kept of an event whose signatures hold."""
+    kept = fields if check_content_hash(fields) else redact(fields, version)
+    return parse_pdu(kept, version, event_id=event_id)
 
 
 SELECT_TAKEN = "SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND room_nid <> $2"
