@@ -9,6 +9,7 @@ from homeserver.config.settings import Settings
 from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.device_keys import DeviceKeys
 from homeserver.encryption.device_lists import DeviceLists
+from homeserver.encryption.key_backups import KeyBackups
 from homeserver.encryption.key_queries import KeyQueries
 from homeserver.encryption.one_time_keys import OneTimeKeys
 from homeserver.encryption.ports import Announce
@@ -32,6 +33,7 @@ class Encryption:
     one_time_keys: OneTimeKeys
     cross_signing: CrossSigning
     queries: KeyQueries
+    key_backups: KeyBackups
     remote_devices: RemoteDevices
     """Follows the devices of other servers' users; its `run` is for the caller to run."""
     served: ServedDevices
@@ -64,6 +66,7 @@ def build_encryption(
         one_time_keys=one_time_keys,
         cross_signing=CrossSigning(db, names, committer, lists, queries),
         queries=queries,
+        key_backups=KeyBackups(db),
         remote_devices=remote,
         served=ServedDevices(db, settings.federation, server_name, local, one_time_keys),
     )
