@@ -11,7 +11,7 @@ from federation.protocol.errors import (
     BadJson,
     Forbidden,
     IncompatibleRoomVersion,
-    InvalidParam,
+    InviteBlocked,
     MatrixError,
     NotFound,
     UnableToAuthoriseJoin,
@@ -25,13 +25,14 @@ RELAYED: Mapping[str, type[MatrixError]] = {
     for one in (
         BadJson,
         Forbidden,
-        InvalidParam,
+        InviteBlocked,
         NotFound,
         UnableToAuthoriseJoin,
         UnableToGrantJoin,
     )
 }
-"""Refusals that mean to our users what they mean to us."""
+"""Refusals that mean to our users what they mean to us. What is wrong with our request, as
+`M_INVALID_PARAM` and `M_MISSING_PARAM` say, is not theirs to mend."""
 
 
 class FederationError(MatrixError):

@@ -38,17 +38,26 @@ class JoinAnswer:
 
 
 class RemoteDoors:
-    """Asks servers to let users in and out; every function raises `FederationError`."""
+    """Asks servers to let users in and out; every function raises `FederationError`.
+
+    Without `backoff` a server is asked that failed a short while ago, too.
+    """
 
     def __init__(self, client: FederationClient) -> None:
         self._client = client
 
     async def make_join(
-        self, server: ServerName, room_id: str, user_id: str, versions: Sequence[str]
+        self,
+        server: ServerName,
+        room_id: str,
+        user_id: str,
+        versions: Sequence[str],
+        *,
+        backoff: bool = True,
     ) -> RemoteTemplate:
         """A join to be signed."""
         path = build_path("federation", "v1", "make_join", room_id, user_id)
-        return await self._make(server, path, versions)
+        return await self._make(server, path, versions, backoff=backoff)
 
     async def send_join(
         self, server: ServerName, room_id: str, event_id: str, event: Fields
@@ -65,11 +74,17 @@ class RemoteDoors:
         )
 
     async def make_knock(
-        self, server: ServerName, room_id: str, user_id: str, versions: Sequence[str]
+        self,
+        server: ServerName,
+        room_id: str,
+        user_id: str,
+        versions: Sequence[str],
+        *,
+        backoff: bool = True,
     ) -> RemoteTemplate:
         """A knock to be signed."""
         path = build_path("federation", "v1", "make_knock", room_id, user_id)
-        return await self._make(server, path, versions)
+        return await self._make(server, path, versions, backoff=backoff)
 
     async def send_knock(
         self, server: ServerName, room_id: str, event_id: str, event: Fields
@@ -79,10 +94,12 @@ class RemoteDoors:
         answer = await self._client.request(server, "PUT", path, body=event)
         return pdus(answer, "knock_room_state", server)
 
-    async def make_leave(self, server: ServerName, room_id: str, user_id: str) -> RemoteTemplate:
+    async def make_leave(
+        self, server: ServerName, room_id: str, user_id: str, *, backoff: bool = True
+    ) -> RemoteTemplate:
         """A leave to be signed."""
         path = build_path("federation", "v1", "make_leave", room_id, user_id)
-        return await self._make(server, path, None)
+        return await self._make(server, path, None, backoff=backoff)
 
     async def send_leave(
         self, server: ServerName, room_id: str, event_id: str, event: Fields
@@ -120,11 +137,11 @@ class RemoteDoors:
         await self._client.request(server, "PUT", path, body=event, timeout_s=EXCHANGE_TIMEOUT_S)
 
     async def _make(
-        self, server: ServerName, path: str, versions: Sequence[str] | None
+        self, server: ServerName, path: str, versions: Sequence[str] | None, *, backoff: bool
     ) -> RemoteTemplate:
         query = None if versions is None else {"ver": list(versions)}
         answer = await self._client.request(
-            server, "GET", path, query=query, timeout_s=MAKE_TIMEOUT_S
+            server, "GET", path, query=query, timeout_s=MAKE_TIMEOUT_S, backoff=backoff
         )
         event = answer.get("event") if isinstance(answer, Mapping) else None
         # Servers of old leave the version out for rooms of version 1.

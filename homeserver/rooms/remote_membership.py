@@ -4,13 +4,15 @@ Servers are tried in order until one lets the user in; what the last one said is
 told.
 """
 
+import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from federation.outbound.directory import RemoteDirectory
-from federation.outbound.errors import BadAnswer, FederationError
+from federation.outbound.errors import BackingOff, BadAnswer, FederationError
 from federation.outbound.membership import JoinAnswer, RemoteDoors, RemoteTemplate
 from federation.protocol.build_event import complete_event
 from federation.protocol.canonical_json import decode
@@ -52,7 +54,12 @@ from storage.names import Names
 log = logging.getLogger("hearth.membership")
 
 T = TypeVar("T")
+Through = Callable[[ServerName, bool], Awaitable[T]]
+"""Does something by way of a server; the flag is whether one that failed lately is left alone."""
+
 MOST_SERVERS_TRIED = 5
+TOGETHER_S = 45.0
+"""After so long no further server is tried."""
 MEMBER = "m.room.member"
 VOUCHER = "join_authorised_via_users_server"
 BINDING = ("prev_events", "auth_events", "depth")
@@ -100,8 +107,10 @@ class RemoteMembership:
         if inviter is not None:
             servers = [*servers, server_of(inviter)]
 
-        async def through(server: ServerName) -> None:
-            template = await self._doors.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
+        async def through(server: ServerName, backoff: bool) -> None:
+            template = await self._doors.make_join(
+                server, room_id, user_id, list(ROOM_VERSIONS), backoff=backoff
+            )
             join = self._complete(server, template, room_id, user_id, "join", content)
             fields = decode(join.encoded)
             answer = await self._doors.send_join(server, room_id, join.event_id, fields)
@@ -118,8 +127,10 @@ class RemoteMembership:
     ) -> None:
         """Knock on a room. Raises `NotFound`, `Forbidden`."""
 
-        async def through(server: ServerName) -> None:
-            template = await self._doors.make_knock(server, room_id, user_id, list(ROOM_VERSIONS))
+        async def through(server: ServerName, backoff: bool) -> None:
+            template = await self._doors.make_knock(
+                server, room_id, user_id, list(ROOM_VERSIONS), backoff=backoff
+            )
             knock = self._complete(server, template, room_id, user_id, "knock", content)
             fields = decode(knock.encoded)
             shown = await self._doors.send_knock(server, room_id, knock.event_id, fields)
@@ -135,8 +146,8 @@ class RemoteMembership:
         invite = await self._elsewhere.get_invite(user_id, room_id)
         room = await self._names.rooms.get(invite.room_nid)
 
-        async def through(server: ServerName) -> Pdu:
-            template = await self._doors.make_leave(server, room_id, user_id)
+        async def through(server: ServerName, backoff: bool) -> Pdu:
+            template = await self._doors.make_leave(server, room_id, user_id, backoff=backoff)
             leave = self._complete(server, template, room_id, user_id, "leave", content)
             fields = decode(leave.encoded)
             await self._doors.send_leave(server, room_id, leave.event_id, fields)
@@ -274,17 +285,24 @@ class RemoteMembership:
         user_id: UserId,
         room_id: RoomId,
         servers: Sequence[str],
-        through: Callable[[ServerName], Awaitable[T]],
+        through: Through[T],
     ) -> T:
         """What the first server that helps answers.
 
         Where none is named, those are asked that are known to have to do with the room. Raises
         what the most telling of the failures says.
         """
+        attempts = deque((s, True) for s in await self._candidates(user_id, room_id, servers))
+        give_up_s = asyncio.get_running_loop().time() + TOGETHER_S
         failures: list[FederationError | BadState] = []
-        for server in await self._candidates(user_id, room_id, servers):
+        while attempts and asyncio.get_running_loop().time() < give_up_s:
+            server, backoff = attempts.popleft()
             try:
-                return await through(server)
+                return await through(server, backoff)
+            except BackingOff as error:
+                # Its turn comes when no other helps: the user may know more than we do.
+                attempts.append((server, False))
+                failures.append(error)
             except (FederationError, BadState) as error:
                 log.info("%s does not help with %s: %s", server, room_id, error)
                 failures.append(error)

@@ -269,8 +269,8 @@ class Resident:
         if omit_members:
             heroes = find_heroes(state.values(), pdu.sender)
             state = {n: e for n, e in state.items() if e.type != MEMBER or n in heroes}
-        chain_start = [*state, *await self._auth_nids(room, pdu)]
-        chain_nids = {*chain_start, *await get_auth_chain(self._db, chain_start, MOST_EVENTS)}
+        cited = await self._auth_nids(room, pdu)
+        chain_nids = {*cited, *await get_auth_chain(self._db, [*state, *cited], MOST_EVENTS)}
         if omit_members:
             chain_nids -= state.keys()
         chain = await get_events(self._db, chain_nids)

@@ -130,3 +130,19 @@ async def test_only_the_inviter_is_believed_to_take_an_invite_back(home: Side, t
     await carol.invite(room_id, alice.user_id)
     (await carol.post(f"v3/rooms/{quote(room_id)}/kick", kick)).ok()
     await until(alice, lambda answer: answer.get("rooms", {}).get("leave", {}).get(room_id))
+
+
+async def test_a_server_that_failed_lately_is_asked_when_no_other_helps(
+    home: Side, there: Side, played: PlayedServer
+) -> None:
+    alice, bob = await home.user("alice"), await there.user("bob")
+    room_id = await bob.create_room(preset="public_chat", room_version="11")
+    await there.stop()
+    path = f"v3/join/{quote(room_id)}?via={there.name}&via={played.name}"
+    refuse(played, 404, "M_NOT_FOUND")
+    (await alice.post(path)).refused(404, "M_NOT_FOUND")
+    # Our server is told nothing of the other's return before the user asks.
+    played.peer.seen.clear()
+    await there.start()
+    (await alice.post(path)).ok()
+    assert len(played.asked(MAKE_JOIN)) <= 1
