@@ -39,6 +39,11 @@ class Span:
     received_after: int | None = None
     received_upto: int | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it reaches back to the beginning of the room."""
+        return self.after == LOWEST and self.received_after is None
+
 
 @dataclass(frozen=True, slots=True)
 class Criteria:

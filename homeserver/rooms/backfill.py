@@ -58,7 +58,7 @@ SELECT_EDGE = """
       FROM events
      WHERE room_nid = $1
        AND stream_position IS NOT NULL
-       AND ($2::bigint IS NULL OR (depth, stream_position) <= ($2, $3))
+       AND ($2::bigint IS NULL OR (depth, stream_position) > ($2, $3))
      ORDER BY depth, stream_position
      LIMIT 20
 """
@@ -118,7 +118,7 @@ class Backfill:
         return await verify_for_room(self._db, self._signatures, room, events)
 
     async def _edge(self, room: LiveRoom, gap: Gap | None) -> dict[EventId, set[EventId]]:
-        """The oldest events here that follow something unknown, and what that is."""
+        """The next events after a gap that follow something unknown, and what that is."""
         depth, position = (gap.depth, gap.position) if gap is not None else (None, None)
         rows = await self._db.fetch(SELECT_EDGE, room.room_nid, depth, position)
         prev = {

@@ -219,8 +219,8 @@ class History:
             if wanted.contains_url is not None:
                 events = [event for event in events if wanted.allows_content(event.content)]
             found += await self._visible(viewer, events, readable)
-            if end is None and backwards and len(found) < limit:
-                end = await self._fetch_older(span, events)
+            if end is None and backwards and span.is_open:
+                end = await self._older_end(span, events, is_enough=len(found) >= limit)
             if end is None or len(found) >= limit:
                 break
             span = _rest(span, end, backwards=backwards)
@@ -268,13 +268,19 @@ class History:
         depth, position = stretch.last
         return events, Gap(depth, position - 1 if backwards else position)
 
-    async def _fetch_older(self, span: Span, events: Sequence[StoredEvent]) -> Gap | None:
-        """Where to go on if other servers had history before that which is here."""
+    async def _older_end(
+        self, span: Span, events: Sequence[StoredEvent], *, is_enough: bool
+    ) -> Gap | None:
+        """Where to go on after all that is here; None if no server has anything before it.
+
+        With `is_enough` that is left to be found out by who goes on.
+        """
         oldest = events[-1] if events else None
         if oldest is not None and oldest.type == CREATE:
             return None
-        edge = Gap(*span.upto) if oldest is None else gap_before(oldest)
-        return edge if await self._older.fetch_before(span.room_nid, edge) else None
+        if not is_enough and not await self._older.fetch_before(span.room_nid, None):
+            return None
+        return Gap(*span.upto) if oldest is None else gap_before(oldest)
 
     async def _visible(
         self, viewer: Viewer, events: Sequence[StoredEvent], readable: ReadableRoom | None

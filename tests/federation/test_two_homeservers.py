@@ -119,3 +119,23 @@ async def test_who_joins_by_way_of_one_server_is_known_to_the_others(
             assert await read_texts(client, pair.room_id, 1) == ["hello all"]
         await pair.bob.send(pair.room_id, "hello carol")
         assert await read_texts(carol, pair.room_id, 2) == ["hello all", "hello carol"]
+
+
+@pytest.mark.parametrize("wanted", ["{}", '{"types": ["m.room.message"]}'])
+async def test_who_joins_pages_back_to_what_was_before(pair: Pair, wanted: str) -> None:
+    room_id = await pair.alice.create_room(preset="public_chat")
+    texts = [f"old news {n}" for n in range(130)]
+    for text in texts:
+        await pair.alice.send(room_id, text)
+    (await pair.bob.post(f"v3/join/{room_id}", server_name=pair.here.name)).ok()
+    seen: list[Any] = []
+    query: dict[str, Any] = {}
+    while True:
+        path = f"v3/rooms/{room_id}/messages"
+        page = (await pair.bob.get(path, dir="b", limit=50, filter=wanted, **query)).ok()
+        seen += page["chunk"]
+        if "end" not in page:
+            break
+        query = {"from": page["end"]}
+    shown = [event["content"]["body"] for event in seen if event["type"] == "m.room.message"]
+    assert shown == texts[::-1]
