@@ -1,5 +1,6 @@
 # make run    a running server          make test   all checks and tests
 # make lock   renew the lock files      make docs   renew the generated documents
+# make interop   hearth and a real Synapse side by side (docs/interoperability.md)
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -7,8 +8,10 @@ VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check --quiet
 COMPILE := $(VENV)-lock/bin/pip-compile --quiet --no-header --generate-hashes --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --upgrade
+# The Python that has Synapse; it is installed unless another one is named.
+SYNAPSE_PYTHON ?= $(abspath $(VENV)-synapse/bin/python)
 
-.PHONY: run test lint docs lock clean
+.PHONY: run test lint interop docs lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -21,6 +24,9 @@ lint: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+interop: $(VENV)/installed-for-tests $(if $(filter $(abspath $(VENV)-synapse)/%,$(SYNAPSE_PYTHON)),$(VENV)-synapse/installed)
+	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) $(VENV)/bin/pytest -m interop tests/interop
 
 docs: $(VENV)/installed
 	$(VENV)/bin/python -m homeserver.config.describe
@@ -43,10 +49,18 @@ $(VENV)/installed-for-tests: requirements-test.txt $(VENV)/installed
 	@$(PIP) install --require-hashes --requirement requirements-test.txt
 	@touch $@
 
+$(VENV)-synapse/installed: requirements-interop.txt
+	@test -n "$(PYTHON)" || { echo "Synapse needs Python 3.10 or newer; name it: make PYTHON=…" >&2; exit 1; }
+	@echo "installing Synapse into $(VENV)-synapse"
+	@$(PYTHON) -m venv --clear $(VENV)-synapse
+	@$(VENV)-synapse/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-interop.txt
+	@touch $@
+
 lock:
 	@test -x $(VENV)-lock/bin/pip-compile || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools; }
 	$(COMPILE) --build-deps-for=editable --output-file requirements.txt pyproject.toml
 	$(COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt pyproject.toml
+	$(COMPILE) --allow-unsafe --output-file requirements-interop.txt tests/interop/requirements.in
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse .mypy_cache .ruff_cache .pytest_cache
