@@ -142,13 +142,20 @@ class RemoteDevices:
         return published
 
     async def fetch(self, user_id: UserId) -> None:
-        """Bring a user's list up to date. Raises `FederationError`."""
+        """Bring a user's list up to date. Raises `FederationError`.
+
+        Where that takes too long, or does not succeed, it is tried again in the background.
+        """
+        is_settled = False
         try:
             await self._fetches.run(user_id, lambda: self._fetch(user_id, is_late=False))
+            is_settled = True
         except FederationError as error:
-            if error.transient:
-                self.fetch_later(user_id)
+            is_settled = not error.transient
             raise
+        finally:
+            if not is_settled:
+                self.fetch_later(user_id)
 
     def fetch_later(self, user_id: UserId) -> None:
         """Have a user's list brought up to date in the background."""
