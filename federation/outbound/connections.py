@@ -7,6 +7,7 @@ nobody acknowledges is given up soon.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -31,6 +32,8 @@ UNACKNOWLEDGED_MS = 15_000
 TCP_THIN_LINEAR_TIMEOUTS = 16
 """Linux: connections with little under way do not double the time between repetitions at once."""
 USER_AGENT = "hearth"
+NOT_TLS = "what listens there does not speak TLS"
+NOT_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 class GuardedResolver(AbstractResolver):
@@ -148,6 +151,16 @@ def build_tls_context(extra_ca_files: Iterable[Path], *, verify: bool) -> ssl.SS
 def reason_of(error: Exception) -> str:
     """Why a connection failed, for people: what the system said, not what aiohttp makes of it."""
     cause = getattr(error, "os_error", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message.rstrip(".")
+    if isinstance(cause, ssl.SSLError):
+        return NOT_TLS if cause.reason in NOT_TLS_REASONS else str(cause)
+    if isinstance(cause, socket.gaierror):
+        return cause.strerror or str(cause)
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno)
+    if isinstance(cause, ConnectionError | EOFError) and not str(cause):
+        return "the other side hangs up"
     return str(cause) or type(error).__name__
 
 

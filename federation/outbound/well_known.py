@@ -48,6 +48,8 @@ class Delegation:
     """Why there is no valid file, for people."""
     transient: bool = False
     """The host did not answer, or with a failure of its own; a former answer is good meanwhile."""
+    is_broken: bool = False
+    """There is a file, or a redirect to one, and it is of no use."""
 
 
 class WellKnown:
@@ -119,7 +121,7 @@ class WellKnown:
             return Delegation(None, FAILURES.first_ms, reason_of(error), transient=True)
         except ValueError as error:
             # A redirect to something that is no URL.
-            return _no_file(str(error))
+            return _broken_file(str(error))
 
     async def _follow(self, url: URL) -> Delegation:
         seen = {url}
@@ -129,9 +131,9 @@ class WellKnown:
                     return await _read(response, self._clock())
                 url = url.join(URL(response.headers.get("Location", "")))
             if url in seen or len(seen) > MAX_REDIRECTS:
-                return _no_file("it redirects in circles")
+                return _broken_file("it redirects in circles")
             if url.scheme != "https":
-                return _no_file(f"it redirects to {url}, which is not HTTPS")
+                return _broken_file(f"it redirects to {url}, which is not HTTPS")
             seen.add(url)
 
 
@@ -175,15 +177,19 @@ async def _read(response: aiohttp.ClientResponse, now_ts: int) -> Delegation:
     while len(body) <= MAX_BYTES and (more := await response.content.read(MAX_BYTES)):
         body += more
     if len(body) > MAX_BYTES:
-        return _no_file(f"it is larger than {MAX_BYTES} bytes")
+        return _broken_file(f"it is larger than {MAX_BYTES} bytes")
     try:
         server_name = parse_delegation(orjson.loads(body))
     except orjson.JSONDecodeError:
-        return _no_file("it is not JSON")
+        return _broken_file("it is not JSON")
     if server_name is None:
-        return _no_file("its m.server is no server name")
+        return _broken_file("its m.server is no server name")
     return Delegation(server_name, lifetime_ms(response.headers, now_ts))
 
 
 def _no_file(problem: str) -> Delegation:
     return Delegation(None, NO_FILE_MS, problem)
+
+
+def _broken_file(problem: str) -> Delegation:
+    return Delegation(None, NO_FILE_MS, problem, is_broken=True)

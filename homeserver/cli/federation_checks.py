@@ -5,6 +5,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,7 @@ from federation.outbound.connections import (
 )
 from federation.outbound.discovery import Discovered, Discovery
 from federation.outbound.resolver import Resolver
-from federation.outbound.well_known import WellKnown
+from federation.outbound.well_known import Delegation, WellKnown
 from federation.protocol.errors import InvalidParam, MatrixError
 from federation.protocol.identifiers import ServerName
 from federation.protocol.server_keys import parse_server_keys
@@ -69,14 +70,8 @@ async def check_server(
 def describe_discovery(discovered: Discovered) -> list[Finding]:
     """How the server was found."""
     findings = []
-    delegation = discovered.delegation
-    if delegation is not None:
-        if delegation.server_name is not None:
-            hours = delegation.lifetime_ms / 3_600_000
-            message = f"It delegates to {delegation.server_name}, for {hours:.1f} more hours."
-        else:
-            message = f"There is no valid file: {delegation.problem}."
-        findings.append(Finding("well-known", State.OK, message))
+    if discovered.delegation is not None:
+        findings.append(describe_delegation(discovered.delegation))
     for query, records in discovered.srv:
         shown = ", ".join(
             f"{one.target or '.'} port {one.port} (priority {one.priority}, weight {one.weight})"
@@ -84,6 +79,19 @@ def describe_discovery(discovered: Discovered) -> list[Finding]:
         )
         findings.append(Finding("SRV", State.OK, f"{query}: {shown or 'none'}."))
     return findings
+
+
+def describe_delegation(delegation: Delegation) -> Finding:
+    """What the well-known file says. To have none is ordinary, to have a broken one is not."""
+    subject = "well-known"
+    if delegation.server_name is not None:
+        hours = delegation.lifetime_ms / 3_600_000
+        message = f"It delegates to {delegation.server_name}, for {hours:.1f} more hours."
+        return Finding(subject, State.OK, message)
+    if delegation.is_broken:
+        message = f"The file is ignored: {delegation.problem}."
+        return Finding(subject, State.WARN, message)
+    return Finding(subject, State.OK, f"There is no file: {delegation.problem}.")
 
 
 class Place:
@@ -112,7 +120,7 @@ class Place:
         try:
             addresses = await self._resolver.addresses(target.host)
         except OSError as error:
-            yield Finding("place", State.FAIL, f"{where}: {error}.")
+            yield Finding("place", State.FAIL, f"{where}: {reason_of(error)}.")
             return
         yield Finding("place", State.OK, f"{where}: {', '.join(addresses)}.")
         connected = [await self._check_address(address) for address in addresses]
@@ -133,9 +141,11 @@ class Place:
                 return await self._connect(address)
         except TimeoutError:
             return Finding(subject, State.FAIL, f"{address} does not let us connect in time.")
+        except ssl.SSLCertVerificationError as error:
+            shown = await self._shown_instead(address)
+            return Finding(subject, State.FAIL, f"{address}: {reason_of(error)}{shown}.")
         except OSError as error:
-            reason = getattr(error, "verify_message", "") or error.strerror or error
-            return Finding(subject, State.FAIL, f"{address}: {reason}.")
+            return Finding(subject, State.FAIL, f"{address}: {reason_of(error)}.")
 
     async def _connect(self, address: str) -> Finding:
         loop = asyncio.get_running_loop()
@@ -156,6 +166,35 @@ class Place:
         )
         state, described = describe_certificate(certificate)
         return Finding("connection", state, f"{address}: {times}; {described}.")
+
+    async def _shown_instead(self, address: str) -> str:
+        """Which certificate the place shows, where it is not one that we accept.
+
+        Only a certificate that was verified can be read, so it is asked for, and then trusted
+        for the sake of reading it.
+        """
+        blind = build_tls_context((), verify=False)
+        pinned = build_tls_context((), verify=True)
+        pinned.check_hostname = False
+        pinned.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                der = (await self._fetch_certificate(address, blind)).getpeercert(binary_form=True)
+                pinned.load_verify_locations(cadata=der or b"")
+                certificate = (await self._fetch_certificate(address, pinned)).getpeercert() or {}
+        except (OSError, ValueError):
+            return ""
+        return f"; it shows a {describe_certificate(certificate)[1]}"
+
+    async def _fetch_certificate(self, address: str, tls: ssl.SSLContext) -> ssl.SSLObject:
+        """Raises `OSError`."""
+        _, writer = await asyncio.open_connection(address, self._target.port)
+        try:
+            await writer.start_tls(tls, server_hostname=self._target.tls_name)
+            shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
+            return shown
+        finally:
+            writer.close()
 
     async def _check_version(self) -> Finding:
         try:
@@ -183,9 +222,12 @@ class Place:
             return Finding("keys", State.FAIL, "What answers is no Matrix server.")
         current = [key.key_id for key in found.keys.values() if key.expired_ts is None]
         until = date_of(found.valid_until_ts)
-        message = f"{', '.join(current)}, valid until {until}, and {len(found.keys) - len(current)}"
-        state = State.OK if found.valid_until_ts > now_ts else State.FAIL
-        return Finding("keys", state, f"{message} old ones, told in {milliseconds(took_s)}.")
+        names, old = ", ".join(current), len(found.keys) - len(current)
+        if found.valid_until_ts <= now_ts:
+            message = f"{names} were valid until {until} only: what it signs now is not accepted."
+            return Finding("keys", State.FAIL, message)
+        message = f"{names}, valid until {until}, and {old} old ones"
+        return Finding("keys", State.OK, f"{message}, told in {milliseconds(took_s)}.")
 
     async def _get(self, path: str) -> tuple[Any, float]:
         """The JSON at a path and how long it took. Raises what aiohttp does, and `ValueError`."""
@@ -198,9 +240,10 @@ class Place:
                 headers={"Host": self._target.host_header},
                 server_hostname=self._target.tls_name,
                 allow_redirects=False,
-                raise_for_status=True,
             ) as response,
         ):
+            if response.status != HTTPStatus.OK:
+                raise OSError(f"it answers {response.status}")
             body = await response.content.read(MAX_BYTES)
             while more := await response.content.read(MAX_BYTES - len(body)):
                 body += more

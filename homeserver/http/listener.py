@@ -22,7 +22,6 @@ BACKLOG = 1024
 MAX_LINE_BYTES = 16_384
 """The longest request line: filters travel in the query of /sync."""
 TLS_HANDSHAKE_TIMEOUT_S = 30
-CERTIFICATE_CHECK_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class HttpServer:
 
     async def _watch_certificates(self) -> None:
         while True:
-            await asyncio.sleep(CERTIFICATE_CHECK_S)
+            await asyncio.sleep(self._settings.certificate_check_s)
             self.reload_certificates()
 
 

@@ -16,7 +16,7 @@ class HttpSettings:
     Calls of a class that `allowances` does not name are not limited. `max_body_bytes` caps every
     JSON body, whatever its endpoint allows. Bodies longer than `gzip_over_bytes` are compressed
     for clients that ask; None (the default, compression costs more CPU than most answers) leaves
-    that to a reverse proxy.
+    that to a reverse proxy. `certificate_check_s` is how often renewed certificates are looked for.
     """
 
     allowances: Mapping[Rate, Allowance] = field(default_factory=dict)
@@ -25,6 +25,7 @@ class HttpSettings:
     write_timeout_s: float = 60
     keepalive_s: float = 75
     gzip_over_bytes: int | None = None
+    certificate_check_s: float = 60
 
 
 def http_settings(limits: Limits) -> HttpSettings:

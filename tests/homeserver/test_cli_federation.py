@@ -12,7 +12,7 @@ from federation.outbound.resolver import Resolver
 from federation.protocol.identifiers import ServerName
 from federation.protocol.unpadded_base64 import encode_base64
 from homeserver.cli import main
-from homeserver.cli.federation_checks import check_server, date_of
+from homeserver.cli.federation_checks import check_server, date_of, describe_delegation
 from homeserver.cli.finding import State
 from homeserver.clock import system_clock
 from homeserver.config.keys import KeyFileError, load_signing_keys, replace_signing_key
@@ -21,7 +21,16 @@ from homeserver.other_servers.own_keys import begin_to_use
 from storage.database import open_pool
 from storage.server_keys import OwnKeyRow, own_keys
 from tests.federation.certificates import Authority, make_authority
-from tests.federation.world import KEYS, VERSION, Network, Peer, network, published, test_key
+from tests.federation.world import (
+    KEYS,
+    VERSION,
+    Network,
+    Peer,
+    free_port,
+    network,
+    published,
+    test_key,
+)
 
 A = ServerName("a.test")
 DAY_MS = 86_400_000
@@ -68,7 +77,7 @@ async def test_everything_on_the_way_to_a_server_is_told(authority: Authority) -
         assert found["SRV"] == (
             f"ok: _matrix-fed._tcp.{A}: host.test port {peer.port} (priority 10, weight 5)."
         )
-        assert found["well-known"].startswith("ok: There is no valid file")
+        assert found["well-known"].startswith("ok: There is no file: ")
         assert found["place"] == f"ok: host.test port {peer.port}, as {A}: {peer.address}."
         # The certificates of tests end in two days.
         assert found["connection"].startswith(f"warn: {peer.address}: connected in ")
@@ -82,8 +91,57 @@ async def test_a_wrong_certificate_is_told(authority: Authority) -> None:
         await healthy(net, "other.test")
         found = await check(net, A)
         assert "fail" in found["connection"]
-        assert "not valid for 'a.test'" in found["connection"]
+        assert (
+            "not valid for 'a.test'; it shows a certificate for other.test by Test CA"
+            in (found["connection"])
+        )
         assert "version" not in found
+
+
+async def test_a_certificate_of_an_unknown_authority_is_told(
+    authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    async with network(make_authority(tmp_path / "other")) as net:
+        await healthy(net)
+        settings = settings_for(net)
+        trusting = replace(settings.outgoing, extra_ca_files=(authority.certificate,))
+        found = await check(net, A, replace(settings, outgoing=trusting))
+        # Both authorities have the same name, so that this one's key is taken for the other's.
+        assert found["connection"].startswith("fail: ")
+        assert f"it shows a certificate for {A} by Test CA" in found["connection"]
+
+
+async def test_a_broken_well_known_file_is_told(authority: Authority) -> None:
+    async with network(authority) as net:
+        peer = await healthy(net)
+        web_server = await net.web_server(A, {"m.server": "no name at all"})
+        finding = describe_delegation(await net.us().well_known.fetch(A))
+        assert finding.state is State.WARN
+        assert finding.message == "The file is ignored: its m.server is no server name."
+        assert (len(peer.seen), len(web_server.seen)) == (0, 1)
+
+
+async def test_why_no_connection_comes_about_is_told(authority: Authority) -> None:
+    async def answer_plainly(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with network(authority) as net:
+        name = f"127.0.0.1:{free_port()}"
+        assert (await check(net, name))["connection"] == "fail: 127.0.0.1: Connection refused."
+        for handler, reason in (
+            (answer_plainly, "what listens there does not speak TLS"),
+            (hang_up, "the other side hangs up"),
+        ):
+            server = await asyncio.start_server(handler, "127.0.0.1", 0)
+            name = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            found = await check(net, name)
+            server.close()
+            assert found["connection"] == f"fail: 127.0.0.1: {reason}."
 
 
 async def test_what_answers_wrongly_is_told(authority: Authority) -> None:
@@ -96,10 +154,10 @@ async def test_what_answers_wrongly_is_told(authority: Authority) -> None:
         assert found["keys"] == f"fail: The keys are not those of {A}."
         peer.answers[VERSION] = peer.answers[KEYS] = (502, {})
         found = await check(net, A)
-        assert found["version"].startswith("fail")
-        assert found["keys"].startswith("fail")
+        assert found["version"] == "fail: It cannot be asked: it answers 502."
+        assert found["keys"] == "fail: They cannot be fetched: it answers 502."
         peer.answers[KEYS] = published(A, test_key("a"), valid_until_ts=1)
-        assert (await check(net, A))["keys"].startswith("fail: ed25519:a, valid until 1970")
+        assert (await check(net, A))["keys"].startswith("fail: ed25519:a were valid until 1970")
 
 
 async def test_a_server_that_is_nowhere_is_told(authority: Authority) -> None:

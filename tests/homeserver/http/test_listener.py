@@ -249,6 +249,20 @@ async def test_tls_is_spoken_and_a_renewed_certificate_is_taken_up(tmp_path: Pat
         assert await certificate_served(server) == der_of(second)
 
 
+async def test_a_renewed_certificate_is_noticed_without_being_told(tmp_path: Path) -> None:
+    first, second = make_certificate(tmp_path, "first"), make_certificate(tmp_path, "second")
+    live = TlsFiles(tmp_path / "live.crt", tmp_path / "live.key")
+    install(first, live, stamp_ns=1)
+    settings = HttpSettings(certificate_check_s=0.01)
+    address = ListenAddress("127.0.0.1", 0, tls=live)
+    async with running_server((get_versions,), address=address, settings=settings) as server:
+        assert await certificate_served(server) == der_of(first)
+        install(second, live, stamp_ns=2)
+        async with asyncio.timeout(10):
+            while await certificate_served(server) != der_of(second):
+                await asyncio.sleep(0.01)
+
+
 def test_configured_listeners_become_addresses() -> None:
     plain = Listener(address="::", port=80, serves=("client",), trusted_proxies=("10.0.0.1",))
     tls = Listener(tls_certificate=Path("c"), tls_key=Path("k"))
