@@ -16,6 +16,8 @@ from federation.protocol.identifiers import ServerName
 MAKE_TIMEOUT_S = 20.0
 EXCHANGE_TIMEOUT_S = 30.0
 """Before it answers, the server asks an identity server and invites the user here."""
+OF_OLD = ("1", "2")
+"""The room versions that servers know which have version 1 of the invite endpoint only."""
 V1_FALLBACK = 404
 """The status by which a server tells that it does not have version 2 of an endpoint."""
 
@@ -123,7 +125,15 @@ class RemoteDoors:
             "invite_room_state": list(stripped_state),
         }
         path = build_path("federation", "v2", "invite", room_id, event_id)
-        answer = await self._client.request(server, "PUT", path, body=body)
+        try:
+            answer = await self._client.request(server, "PUT", path, body=body)
+        except FederationError as error:
+            if error.answer_status not in (400, 404) or room_version not in OF_OLD:
+                raise
+            path = build_path("federation", "v1", "invite", room_id, event_id)
+            body = {**event, "unsigned": {"invite_room_state": list(stripped_state)}}
+            old = await self._client.request(server, "PUT", path, body=body)
+            answer = old[1] if isinstance(old, list) and len(old) > 1 else old
         signed = answer.get("event") if isinstance(answer, Mapping) else None
         if not isinstance(signed, Mapping):
             raise BadAnswer(server, "The answer has no event")

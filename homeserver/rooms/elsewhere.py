@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 
 from federation.protocol.build_event import complete_event, cosign_event
+from federation.protocol.canonical_json import decode
 from federation.protocol.errors import Forbidden, InvalidParam, NotFound
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId, ServerName, UserId, server_of
 from federation.protocol.pdu import Pdu
-from federation.protocol.room_versions import EventFormat, get_room_version
+from federation.protocol.room_versions import EventFormat, RoomVersion, get_room_version
 from federation.protocol.signatures import SigningKey
 from homeserver.rooms.history_visibility import get_memberships
 from homeserver.rooms.ports import Invitations
@@ -38,6 +39,7 @@ from storage.tombstones import who_leads_to
 
 log = logging.getLogger("hearth.membership")
 MEMBER = "m.room.member"
+CREATE = "m.room.create"
 MAX_STRIPPED_EVENTS = 100
 MAX_SERVERS = 10
 
@@ -94,16 +96,22 @@ class Elsewhere:
         if user_nid is None:
             raise NotFound("The invited user does not exist")
         await self._invitations.check_invite(invite.sender, user_nid)
+        shown = list(stripped_state[:MAX_STRIPPED_EVENTS])
+        if must_be_pdus(version):
+            genuine = await self._genuine(shown, room_id, version)
+            if len(genuine) < len(shown) or not any(e["type"] == CREATE for e in genuine):
+                raise InvalidParam("The invite's state has no create event, or other than events")
         signed = cosign_event(invite, self._server_name, self._key)
         room = await self._names.rooms.find(room_id)
         if room is None or not await is_held_here(self._db, room.room_nid):
-            shown = [dict(event) for event in stripped_state[:MAX_STRIPPED_EVENTS]]
             await self._keep(signed, Membership.INVITE, orjson.dumps(shown))
         return signed
 
     async def keep_knock(self, knock: Pdu, stripped_state: Sequence[Fields]) -> None:
         """Remember a knock that a server of the room has taken."""
-        shown = [dict(event) for event in stripped_state[:MAX_STRIPPED_EVENTS]]
+        shown = list(stripped_state[:MAX_STRIPPED_EVENTS])
+        if must_be_pdus(knock.room_version):
+            shown = await self._genuine(shown, knock.room_id, knock.room_version)
         await self._keep(knock, Membership.KNOCK, orjson.dumps(shown))
 
     async def keep_leave(self, leave: Pdu) -> None:
@@ -130,6 +138,13 @@ class Elsewhere:
             else:
                 results[event_id] = "this server is not in the room"
         return results
+
+    async def _genuine(
+        self, events: Sequence[Fields], room_id: str, version: RoomVersion
+    ) -> list[Fields]:
+        """Those of the events that are well-formed, of the room and signed as they must be."""
+        verified = await verify_events(self._signatures, events, room_id, version)
+        return [decode(pdu.encoded) for pdu in verified.pdus.values()]
 
     async def _ends_membership(self, pdu: Pdu, room_nid: int, origin: str) -> bool:
         target = str(pdu.state_key)
@@ -257,3 +272,12 @@ class Elsewhere:
             )
         )
         return writes
+
+
+def must_be_pdus(version: RoomVersion) -> bool:
+    """Whether what is told of a room with an invite or a knock has to be whole, signed events.
+
+    In older versions many servers send stripped ones. Source: server-server API,
+    `PUT /_matrix/federation/v2/invite`.
+    """
+    return version.create_event_is_room_id
