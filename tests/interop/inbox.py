@@ -31,6 +31,7 @@ class Inbox:
         self.ephemeral: dict[str, dict[str, Any]] = defaultdict(dict)
         self.presence: dict[str, Any] = {}
         self.to_device: list[Event] = []
+        self.changed_devices: set[str] = set()
 
     async def look(self, timeout_ms: int = 0) -> None:
         """One sync."""
@@ -43,6 +44,7 @@ class Inbox:
                 self._take_rest(room_id, room)
         for event in answer.get("presence", {}).get("events", ()):
             self.presence[event["sender"]] = event["content"]
+        self.changed_devices |= set(answer.get("device_lists", {}).get("changed", ()))
         self.to_device += answer.get("to_device", {}).get("events", ())
 
     async def _take_timeline(self, room_id: str, timeline: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.homeserver.conftest import Client
-from tests.interop.inbox import WITHIN_S, Event, Inbox
+from tests.interop.inbox import WITHIN_S, Event, Inbox, is_message
 
 VERSIONS = ("1", "6", "10", "11", "12")
 State = dict[tuple[str, str], str]
@@ -72,6 +72,16 @@ async def history(client: Client, room_id: str, page: int = 50) -> list[Event]:
 
 def is_beginning(chunk: list[Event]) -> bool:
     return any(event["type"] == "m.room.create" for event in chunk)
+
+
+async def whole_history(client: Client, room_id: str, count: int) -> list[str]:
+    """The messages of the room's history, once there are so many."""
+    texts: list[str] = []
+    async with asyncio.timeout(WITHIN_S):
+        while len(texts) < count:
+            events = await history(client, room_id)
+            texts = [event["content"]["body"] for event in events if is_message(event)]
+    return texts
 
 
 async def share_a_room(alice: Client, bob: Client, via: str, **options: Any) -> str:

@@ -1,13 +1,11 @@
 """Messages, the history before a join, and redactions."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from tests.homeserver.conftest import Client
 from tests.interop.conftest import Cast
-from tests.interop.inbox import WITHIN_S, is_message
+from tests.interop.inbox import is_message
 from tests.interop.rooms import (
     agreed_state,
     history,
@@ -15,6 +13,7 @@ from tests.interop.rooms import (
     redact,
     room_path,
     share_a_room,
+    whole_history,
 )
 
 pytestmark = pytest.mark.interop
@@ -38,16 +37,6 @@ async def test_200_messages_each_way_arrive_once_and_in_order(cast: Cast) -> Non
     await shown.until(lambda: len(shown.texts(room_id)) >= 400)
     assert shown.texts(room_id) == to_bob + to_alice
     assert shown.repeated == []
-
-
-async def whole_history(client: Client, room_id: str, count: int) -> list[str]:
-    """The messages of the room's history, once there are so many."""
-    texts: list[str] = []
-    async with asyncio.timeout(WITHIN_S):
-        while len(texts) < count:
-            events = await history(client, room_id)
-            texts = [event["content"]["body"] for event in events if is_message(event)]
-    return texts
 
 
 async def test_both_talk_at_once_and_nothing_is_lost(cast: Cast) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from tests.interop.rooms import (
     history,
     join_by_way_of,
     kick,
+    leave,
     state_of,
 )
 
@@ -31,17 +32,23 @@ MESSAGES = 5
 
 @dataclass(frozen=True)
 class People:
-    """Those of one server: one who rules, a moderator, a talker; who gets kicked and banned."""
+    """Those of one server: who rules, moderates, talks, gets kicked, gets banned, goes, comes."""
 
     ruler: Client
     moderator: Client
     talker: Client
     nuisance: Client
     outcast: Client
+    leaver: Client
+    newcomer: Client
 
     @property
-    def everyone(self) -> tuple[Client, ...]:
-        return self.ruler, self.moderator, self.talker, self.nuisance, self.outcast
+    def members(self) -> tuple[Client, ...]:
+        """Those who are in the rooms before the link is cut."""
+        return (
+            *(self.ruler, self.moderator, self.talker),
+            *(self.nuisance, self.outcast, self.leaver),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Reunion:
 
 
 async def people(pair: Pair, which: str) -> People:
-    names = ("ruler", "moderator", "talker", "nuisance", "outcast")
+    names = [field.name for field in fields(People)]
     return People(*[await pair.named(which).user(f"{which}.{name}") for name in names])
 
 
@@ -111,9 +118,9 @@ async def make_room(pair: Pair, maker: str, version: str, hearth: People, synaps
         name="together",
         power_level_content_override={"users": levels},
     )
-    for client in here.everyone[1:]:
+    for client in here.members[1:]:
         await client.join(room_id)
-    for client in there.everyone:
+    for client in there.members:
         await join_by_way_of(client, room_id, pair.named(maker).name)
     await agreed_state(hearth.ruler, synapse.ruler, room_id)
     return Room(room_id, version, maker)
@@ -141,6 +148,11 @@ async def live(own: People, others: People, rooms: Any) -> None:
         await kick(own.moderator, room_id, others.nuisance.user_id)
         await own.moderator.set_state(room_id, "m.room.topic", {"topic": "moderated"})
         await own.ruler.set_state(room_id, "org.example.side", {"side": own.ruler.user_id})
+        await leave(own.leaver, room_id)
+        await own.newcomer.join(room_id)
+        # One of the two locks the door, while on the other side somebody has just come in.
+        if room.maker in own.ruler.user_id:
+            await own.ruler.set_state(room_id, "m.room.join_rules", {"join_rule": "invite"})
         await own.talker.set_state(room_id, "m.room.member", NEW_NAME, own.talker.user_id)
         await say(room, own.ruler, own.moderator)
 
