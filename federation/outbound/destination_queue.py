@@ -20,6 +20,10 @@ from federation.protocol.identifiers import ServerName
 MAX_LIVE = 200
 """Events that wait in memory."""
 MAX_LIVE_BYTES = 1_000_000
+MAX_BYTES = 512 * 1024
+"""Events, and likewise EDUs, of a transaction; a larger one has one item only."""
+LEAST_BYTES = 16 * 1024
+"""The same for a destination that nothing larger reaches in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class DestinationQueue:
         "is_unread",
         "kept",
         "live",
+        "max_bytes",
         "missed",
         "refusals",
         "singly",
@@ -77,6 +82,7 @@ class DestinationQueue:
         self.in_flight: OutgoingTransaction | None = None
         self.kept: OutgoingTransaction | None = None
         """A transaction that failed and is sent again as it was."""
+        self.max_bytes = MAX_BYTES
         self.singly = 0
         """So many items more are sent one at a time, because all together were refused."""
         self.refusals = 0
@@ -168,6 +174,16 @@ class DestinationQueue:
             else:
                 self.missed[room] = upto + 1
             self._note(room, progress)
+
+    def shrink(self, transaction: OutgoingTransaction) -> None:
+        """No answer came to a transaction: it may have been too large for the link."""
+        size = len(transaction.body)
+        if size > LEAST_BYTES:
+            self.max_bytes = max(min(self.max_bytes, size) // 2, LEAST_BYTES)
+
+    def grow(self) -> None:
+        """A transaction got through with ease."""
+        self.max_bytes = min(self.max_bytes * 2, MAX_BYTES)
 
     def oldest_held(self) -> int | None:
         """The position of the first event that is neither delivered nor marked."""

@@ -18,8 +18,6 @@ from federation.protocol.transaction import MAX_EDUS, MAX_PDUS, encode_transacti
 
 MAX_QUEUED_EDUS = 80
 """Of the EDUs of a transaction; the others tell of typing, receipts and presence."""
-MAX_BYTES = 512 * 1024
-"""Events, and likewise EDUs, of a transaction; a larger one has one item only."""
 ROOMS_AT_ONCE = 20
 """Marked rooms that are looked into for one transaction."""
 
@@ -61,7 +59,7 @@ class Packer:
         if not rooms or not free:
             return NO_PDUS
         missed = await self._backlog.missed_pdus(queue.destination, rooms, distributed, free)
-        return trim(missed, MAX_BYTES)
+        return trim(missed, queue.max_bytes)
 
     async def _queued_edus(self, queue: DestinationQueue) -> list[QueuedEdu]:
         if not queue.has_edus:
@@ -74,7 +72,7 @@ class Packer:
         except BaseException:
             queue.has_edus = True
             raise
-        taken = first_bytes(found, MAX_BYTES)
+        taken = first_bytes(found, queue.max_bytes)
         queue.has_edus = queue.has_edus or len(found) == limit or len(taken) < len(found)
         return taken
 
@@ -83,7 +81,7 @@ class Packer:
     ) -> OutgoingTransaction | None:
         size = sum(len(pdu.encoded) for pdu in missed.pdus)
         room_left = (1 if queue.singly else MAX_PDUS) - len(missed.pdus)
-        pdus = [*missed.pdus, *queue.take_live(room_left, MAX_BYTES - size)]
+        pdus = [*missed.pdus, *queue.take_live(room_left, queue.max_bytes - size)]
         queued = [] if queue.singly and pdus else list(edus)
         if queue.singly:
             queue.best_effort.clear()

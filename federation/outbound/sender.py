@@ -46,6 +46,8 @@ FALLEN_BEFORE_MS = 10 * 60_000
 """When a link goes, this can be the time from the first failure to the last success."""
 IDLE_KEEP_MS = 10_000
 """How often the mere progress of the stream is kept."""
+EASE = 0.25
+"""A transaction that takes this part of the time allowed could have been larger."""
 UNSENDABLE = (400, 413, 422)
 """Answers that may mean the contents of a transaction rather than its sender."""
 
@@ -297,6 +299,8 @@ class Sender:
         queue.refusals = 0
         if queue.singly:
             queue.singly -= 1
+        if self._clock() - transaction.began_ts < self._settings.timeout_s * EASE * 1000:
+            queue.grow()
         ledger = self._ledger
         queue.settle(transaction.pdus, transaction.covered, ledger.distributed, ledger.progress)
         if transaction.edus_upto is not None:
@@ -314,6 +318,8 @@ class Sender:
         queue.failing_since = queue.failing_since or self._clock()
         log.info("Sending has failed for the %d. time: %s", queue.failures, error)
         queue.retreat(self._ledger.progress)
+        if not error.reachable:
+            queue.shrink(transaction)
         if error.answer_status in UNSENDABLE:
             queue.refusals += 1
             if transaction.items <= 1 and queue.refusals >= SKIPPED_AFTER:

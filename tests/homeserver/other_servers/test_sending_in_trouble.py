@@ -1,11 +1,13 @@
 """Links that drop, servers that crash on both sides: in the end everybody has everything."""
 
+import asyncio
 import random
 from dataclasses import replace
 
 import pytest
 
 from federation.outbound.errors import FederationError, Refused, Unreachable
+from federation.protocol.canonical_json import encode
 from federation.protocol.identifiers import ServerName
 from storage.outgoing import QueueEdus, waiting_destinations
 from tests.homeserver.other_servers.sending_world import (
@@ -73,3 +75,23 @@ async def test_everything_arrives_and_in_order(us: SendingWorld, seed: int) -> N
         assert len(us.far.texts(name)) == len([1 for room, _ in said if room in theirs])
     ids = [content["message_id"] for content in us.far.edus(FAR, "m.direct_to_device")]
     assert list(dict.fromkeys(ids)) == [f"id{n}" for n in range(queued)]
+
+
+async def test_a_link_that_only_small_transactions_get_through_in_time(us: SendingWorld) -> None:
+    room_id = await us.room(ZOE)
+    texts = [f"{n} {'x' * 5_000}" for n in range(120)]
+    sizes: list[int] = []
+
+    def verdict(name: ServerName, transaction: object) -> FederationError | None:
+        sizes.append(len(encode(transaction)))
+        too_large = sizes[-1] > 40_000
+        return Unreachable(name, "no complete answer came in time") if too_large else None
+
+    us.far.verdict = verdict
+    us.far.gate = asyncio.Event()
+    async with us.sending():
+        for text in texts:
+            await us.say(room_id, text)
+        us.far.gate.set()
+        await us.far.wait_for_texts(FAR, texts)
+    assert max(sizes) > 200_000
