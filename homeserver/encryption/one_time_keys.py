@@ -64,6 +64,8 @@ class OneTimeKeys:
         """Take keys of a device; the same again changes nothing. Raises `InvalidParam`."""
         if not keys and not fallback:
             return
+        if not device_nid:
+            raise InvalidParam("The session has no device that could have keys")
         try:
             await add_one_time_keys(self._db, device_nid, keys, fallback)
         except KeyDiffers as error:

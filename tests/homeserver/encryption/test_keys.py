@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
 from federation.protocol.device_keys import MAX_KEYS
+from homeserver.app import running
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.encryption.device import CURVE, Device, claim, device_of, one_time_keys, query
 
@@ -144,6 +146,24 @@ async def test_keys_are_counted_by_algorithm(homes: Homes) -> None:
     assert await claim(alice, bob, algorithm="m.other") == {
         bob.device_id: one_time_keys(1, algorithm="m.other")
     }
+
+
+async def test_keys_that_are_claimed_by_way_of_another_process_are_not_counted_any_more(
+    homes: Homes,
+) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    (await Device(bob).upload(one_time_keys=one_time_keys(1, 2))).ok()
+    assert (await counts(bob))[0] == {CURVE: 2}
+    async with (
+        running(homes.services.settings) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        there = Client(session, f"http://127.0.0.1:{server.port}")
+        there.token, there.user_id = alice.token, alice.user_id
+        assert len(await claim(there, bob)) == 1
+        async with asyncio.timeout(10):
+            while (await counts(bob))[0] != {CURVE: 1}:
+                await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
