@@ -53,12 +53,13 @@ class Sync:
         )
         since, device_nid = request.since, request.viewer.device_nid
         while True:
+            # What happens while an answer is read must not be waited for afterwards.
+            seen = follower.changed, follower.typing_changed
             if is_news(follower, since) or self._device_news.may_exist(follower, device_nid, since):
                 body = await self._answer(follower, request)
                 if not body.is_empty:
                     return await self._render(request, body)
             left = deadline - asyncio.get_running_loop().time()
-            seen = follower.changed, follower.typing_changed
             if left <= 0:
                 break
             if seen == (follower.changed, follower.typing_changed):

@@ -9,6 +9,10 @@ from homeserver.app import running
 from homeserver.encryption.to_device import MAX_AT_ONCE
 from tests.homeserver.conftest import Answer, Client, Homes
 
+BLOCKED = """
+    SELECT count(*) FROM pg_locks WHERE relation = 'to_device_messages'::regclass AND NOT granted
+"""
+
 
 async def send(client: Client, txn_id: str, messages: Any, kind: str = "m.test") -> Answer:
     return await client.put(f"v3/sendToDevice/{kind}/{txn_id}", {"messages": messages})
@@ -94,6 +98,25 @@ async def test_a_waiting_sync_is_woken(homes: Homes) -> None:
     (await send(alice, "1", {bob.user_id: {bob.device_id: {"n": 1}}})).ok()
     async with asyncio.timeout(10):
         assert contents(await waiting) == [{"n": 1}]
+
+
+async def test_what_happens_while_messages_are_looked_for_is_not_waited_for(
+    homes: Homes,
+) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    (await send(alice, "1", {bob.user_id: {"*": {}}})).ok()
+    since = (await bob.sync())["next_batch"]
+    async with homes.services.db.transaction() as db:
+        await db.execute("LOCK TABLE to_device_messages IN ACCESS EXCLUSIVE MODE")
+        waiting = asyncio.create_task(bob.sync(since, timeout_ms=60_000))
+        async with asyncio.timeout(10):
+            while await homes.services.db.fetchval(BLOCKED) == 0:
+                await asyncio.sleep(0)
+        await alice.send(room_id, "meanwhile")
+    async with asyncio.timeout(10):
+        assert room_id in (await waiting)["rooms"]["join"]
 
 
 async def test_a_request_that_is_repeated_counts_once(homes: Homes) -> None:
