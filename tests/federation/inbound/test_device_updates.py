@@ -1,0 +1,99 @@
+"""What another server that shares a room hears of our users' devices, and what it finds."""
+
+import asyncio
+from typing import Any
+
+from federation.protocol.canonical_json import decode
+from federation.protocol.device_lists import Update, judge_update
+from tests.federation.inbound.far_server import FarServer
+from tests.federation.inbound.test_transactions import shared_room
+from tests.homeserver.conftest import Client, Homes
+from tests.homeserver.encryption.device import Device, device_of
+from tests.homeserver.encryption.test_cross_signing import identity_of, upload_signatures
+
+
+async def edus(homes: Homes, kind: str = "m.device_list_update") -> list[dict[str, Any]]:
+    """The contents of the EDUs that wait for the far server, which cannot be reached."""
+    rows = await homes.services.db.fetch("SELECT edu FROM outgoing_edus ORDER BY stream_position")
+    found = [decode(edu) for (edu,) in rows]
+    return [edu["content"] for edu in found if edu["edu_type"] == kind]
+
+
+async def listed(far: FarServer, user: Client) -> Any:
+    return (await far.get(f"user/devices/{user.user_id}")).ok()
+
+
+def apply(devices: dict[str, Any], stream_id: int, updates: list[dict[str, Any]]) -> int:
+    """Follow updates as another server does; none of them may leave a gap."""
+    for update in updates:
+        judged = judge_update(stream_id, update["stream_id"], update.get("prev_id", []))
+        assert judged is Update.NEXT, update
+        stream_id = update["stream_id"]
+        devices.pop(update["device_id"], None)
+        if not update.get("deleted"):
+            devices[update["device_id"]] = update.get("keys", {})
+    return stream_id
+
+
+async def test_who_follows_every_update_has_what_is_listed(homes: Homes, far: FarServer) -> None:
+    alice = await homes.user()
+    await shared_room(alice, far)
+    phones = [await homes.second_device(alice) for _ in range(4)]
+    await device_of(alice)
+    before = len(await edus(homes))
+    first = await listed(far, alice)
+    devices = {device["device_id"]: device["keys"] for device in first["devices"]}
+    uploads = [
+        Device(phone).upload(device_keys=Device(phone).keys(f"m.{n}"))
+        for n in range(3)
+        for phone in phones
+    ]
+    renames = [
+        alice.put(f"v3/devices/{phone.device_id}", {"display_name": "x"}) for phone in phones
+    ]
+    for answer in await asyncio.gather(*uploads, *renames, phones[0].post("v3/logout")):
+        assert answer.status in (200, 401, 404), answer.body
+    stream_id = apply(devices, first["stream_id"], (await edus(homes))[before:])
+    now = await listed(far, alice)
+    assert now["stream_id"] == stream_id
+    assert devices == {device["device_id"]: device["keys"] for device in now["devices"]}
+    assert phones[0].device_id not in devices
+
+
+async def test_signatures_and_cross_signing_keys_are_told_and_listed(
+    homes: Homes, far: FarServer
+) -> None:
+    alice = await homes.user()
+    await shared_room(alice, far)
+    device, identity = await device_of(alice), await identity_of(alice)
+    keys = {key: identity.published(key) for key in ("master", "self_signing")}
+    assert await edus(homes, "m.signing_key_update") == [
+        {
+            "user_id": alice.user_id,
+            "master_key": keys["master"],
+            "self_signing_key": keys["self_signing"],
+        }
+    ]
+    signed = identity.sign(device.keys(), "self_signing")
+    await upload_signatures(alice, {alice.user_id: {alice.device_id: signed}})
+    assert (await edus(homes))[-1]["keys"] == signed
+    answer = await listed(far, alice)
+    assert (answer["master_key"], answer["self_signing_key"]) == tuple(keys.values())
+    assert [one["keys"] for one in answer["devices"]] == [signed]
+    body: dict[str, Any] = {"device_keys": {alice.user_id: []}}
+    answer = (await far.post("user/keys/query", body)).ok()
+    assert answer["device_keys"] == {alice.user_id: {alice.device_id: signed | {"unsigned": {}}}}, (
+        "names are not told to other servers unless that is configured"
+    )
+    assert answer["master_keys"] == {alice.user_id: keys["master"]}
+    assert "user_signing_keys" not in answer
+
+
+async def test_nobody_is_told_who_shares_no_room(homes: Homes, far: FarServer) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await shared_room(bob, far)
+    await device_of(alice)
+    assert await edus(homes) == []
+    await far.member(room_id, "leave")
+    await device_of(bob)
+    assert await edus(homes) == []
