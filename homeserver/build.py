@@ -88,7 +88,6 @@ class Core:
     nids: Nids
     live: LiveRooms
     append: Append
-    door: Door
     arrivals: Arrivals
     policies: PolicyServers
     send: Send
@@ -142,7 +141,6 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
         nids,
         live,
         append,
-        door,
         arrivals,
         policies,
         send,
@@ -248,7 +246,7 @@ def _reading_ports(core: Core, part: int, shared: SharedRooms) -> ReadingPorts:
     directory = RemoteDirectory(core.links.client)
     own_name = core.links.own.server_name
     summaries = RemoteSummaries(core.db, directory, core.clock, own_name, part)
-    return ReadingPorts(older=shared.backfill, summaries=summaries)
+    return ReadingPorts(missing=shared.backfill, times=shared.backfill, summaries=summaries)
 
 
 def _build_push_rules(core: Core, part: int) -> PushRules:
@@ -296,7 +294,6 @@ def _build_shared_rooms(core: Core, invites: InvitePermissions) -> SharedRooms:
         committer=core.committer,
         live=core.live,
         append=core.append,
-        door=core.door,
         arrivals=core.arrivals,
         policies=core.policies,
         send=core.send,

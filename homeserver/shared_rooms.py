@@ -25,7 +25,6 @@ from homeserver.rooms.resident import Resident
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.send import Send
 from homeserver.rooms.server_access import ServerAccess
-from homeserver.rooms.taking import Door
 from storage.committer import Committer
 from storage.database import Pool
 from storage.names import Names
@@ -39,7 +38,7 @@ class SharedRooms:
     intake: Intake
     """Takes what other servers send."""
     backfill: Backfill
-    """Fetches older history."""
+    """Fills gaps in rooms' histories."""
     resident: Resident
     """Lets other servers' users into our rooms."""
     elsewhere: Elsewhere
@@ -56,7 +55,6 @@ def build_shared_rooms(
     committer: Committer,
     live: LiveRooms,
     append: Append,
-    door: Door,
     arrivals: Arrivals,
     policies: PolicyServers,
     send: Send,
@@ -75,7 +73,9 @@ def build_shared_rooms(
     gaps = GapStates(db, names, outliers, signatures, fetcher)
     return SharedRooms(
         intake=Intake(db, live, arrivals, policies, gaps, elsewhere, signatures, fetcher),
-        backfill=Backfill(door, committer, signatures, fetcher, gaps, name),
+        backfill=Backfill(
+            db, names, live, committer, arrivals, signatures, fetcher, gaps, clock, name
+        ),
         resident=Resident(
             db,
             names,

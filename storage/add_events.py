@@ -24,6 +24,7 @@ from storage.changes import (
 )
 from storage.committer import Write
 from storage.database import Database, array_literal
+from storage.history_gaps import GapRow, close_gaps, open_gaps
 from storage.room_state import REMOVED
 
 
@@ -128,6 +129,10 @@ class AddEvent(Write):
     transaction: Transaction | None = None
     is_distributed: bool = False
     """Another server has taken on to tell all servers in the room."""
+    missing_prev: tuple[str, ...] = ()
+    """What the event follows that has no place here."""
+    may_be_missed: bool = False
+    """Other events of the room may have come before this one, which they follow."""
 
     @property
     def positions(self) -> int:
@@ -147,6 +152,14 @@ class AddEvent(Write):
         await _change_members(db, placed)
         await _insert_relations(db, placed)
         await _apply_redactions(db, adds)
+        await _note_merged_states(db, placed)
+        await open_gaps(db, _gap_rows(placed))
+        found = [
+            (add.event.room_nid, add.event.event_id, add.event.event_nid)
+            for add in adds
+            if add.may_be_missed
+        ]
+        await close_gaps(db, found)
 
     def changes(self, position: int) -> Sequence[Change]:
         """The event, for those that enter the timeline."""
@@ -162,7 +175,16 @@ class AddEvent(Write):
             if member is not own and member.is_local
         ]
         if own is None:
-            return (EventAdded(position, event, echo, None, None, is_local_member=False), *others)
+            added = EventAdded(
+                position,
+                event,
+                echo,
+                None,
+                None,
+                is_local_member=False,
+                follows_gap=bool(self.missing_prev),
+            )
+            return (added, *others)
         added = EventAdded(
             position,
             event,
@@ -171,6 +193,7 @@ class AddEvent(Write):
             own.membership,
             own.is_local,
             self.is_distributed,
+            follows_gap=bool(self.missing_prev),
         )
         return (added, *others)
 
@@ -275,6 +298,20 @@ def _event_row(add: AddEvent, position: int) -> tuple[Any, ...]:
     )
 
 
+def _gap_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[GapRow]:
+    return [
+        (
+            add.event.event_nid,
+            event_id,
+            add.event.room_nid,
+            add.event.depth,
+            position if add.positions else add.event.position,
+        )
+        for add, position in placed
+        for event_id in add.missing_prev
+    ]
+
+
 def _transaction_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[tuple[Any, ...]]:
     return [
         (add.event.event_nid, txn.path_digest, txn.device_nid, txn.txn_id)
@@ -309,6 +346,22 @@ def _head_rows(adds: Sequence[AddEvent]) -> list[tuple[Any, ...]]:
         )
         for room_nid, head in last.items()
     ]
+
+
+INSERT_MERGED_STATES = """
+    INSERT INTO merged_states (stream_position, snapshot_nid)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[])
+"""
+
+
+async def _note_merged_states(db: Database, placed: Sequence[tuple[AddEvent, int]]) -> None:
+    rows = [
+        (position, add.head.snapshot_nid)
+        for add, position in placed
+        if add.head is not None and add.head.snapshot_nid != add.event.snapshot_nid
+    ]
+    if rows:
+        await db.execute(INSERT_MERGED_STATES, *map(list, zip(*rows, strict=True)))
 
 
 UPSERT_STATE = """

@@ -100,7 +100,8 @@ class EventAdded:
 
     `member_nid` and `membership` are set for an event that changed somebody's membership;
     `is_local_member` says whether that user is one of ours. `is_distributed` says that another
-    server has taken on to tell all servers in the room.
+    server has taken on to tell all servers in the room, `follows_gap` that the history right
+    before the event is missing here.
     """
 
     position: int
@@ -110,6 +111,7 @@ class EventAdded:
     membership: Membership | None
     is_local_member: bool
     is_distributed: bool = False
+    follows_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The stream read back from the database: what other processes wrote, as changes in order."""
 
+from dataclasses import replace
+
 from federation.protocol.identifiers import server_of
 from storage.account_data import changed_account_data
 from storage.changes import Change, EventAdded, Membership, StoredEvent, TransactionEcho
@@ -14,7 +16,8 @@ from storage.receipts import changed_receipts
 from storage.to_device import changed_to_device
 
 SELECT_EVENTS = f"""
-    SELECT {COLUMNS}, t.device_nid, t.txn_id
+    SELECT {COLUMNS}, t.device_nid, t.txn_id,
+           EXISTS (SELECT FROM history_gaps WHERE history_gaps.event_nid = e.event_nid)
       FROM events AS e
       LEFT JOIN event_transactions AS t USING (event_nid)
      WHERE e.stream_position > $1 AND e.stream_position <= $2
@@ -38,9 +41,10 @@ async def read_changes(
     """
     changes: list[Change] = []
     for row in await db.fetch(SELECT_EVENTS, since, upto):
-        *columns, device_nid, txn_id = row
+        *columns, device_nid, txn_id, follows_gap = row
         echo = TransactionEcho(device_nid, txn_id) if device_nid is not None else None
-        changes.append(await _added(names, server_name, event_of_row(columns), echo))
+        added = await _added(names, server_name, event_of_row(columns), echo)
+        changes.append(replace(added, follows_gap=True) if follows_gap else added)
     changes += await changed_receipts(db, since, upto)
     changes += await changed_account_data(db, since, upto)
     changes += await changed_presence(db, since, upto)

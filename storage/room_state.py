@@ -210,10 +210,10 @@ async def get_stacks(db: Database, snapshot_nids: Iterable[int]) -> dict[int, li
 async def find_changes(
     db: Database, pairs: Mapping[int, tuple[int | None, int]]
 ) -> dict[int, dict[int, int]]:
-    """What may have changed between two snapshots of each room: room -> place -> event after.
+    """What changed between two snapshots of each room: room -> place -> event after.
 
-    Only layers that the two do not share are read, so the answer may name places whose event is
-    the same in both. A place that is empty afterwards is named with `REMOVED`.
+    Only layers that the two do not share are read. A place that is empty afterwards is named with
+    `REMOVED`.
     """
     stacks = await get_stacks(db, {n for pair in pairs.values() for n in pair if n is not None})
     differing: dict[int, tuple[list[int], list[int]]] = {}
@@ -227,22 +227,44 @@ async def find_changes(
     nids = list({nid for both in differing.values() for part in both for nid in part})
     entries = dict(zip(nids, await get_layers(db, nids), strict=True)) if nids else {}
     changes: dict[int, dict[int, int]] = {}
-    uncovered: dict[int, set[int]] = {}
+    befores: dict[int, tuple[int, dict[int, int]]] = {}
+    afters: dict[int, tuple[int, dict[int, int]]] = {}
     for room_nid, (old, new) in differing.items():
-        now: dict[int, int] = {}
-        for nid in reversed(new):
-            now.update(entries[nid])
-        changes[room_nid] = now
-        places = {place for nid in old for place in entries[nid]} - now.keys()
-        if places:
-            uncovered[room_nid] = places
-    if uncovered:
-        tops = [pairs[room_nid][1] for room_nid in uncovered]
-        found = await get_places_at(db, tops, set().union(*uncovered.values()))
-        for room_nid, places in uncovered.items():
-            state = found[pairs[room_nid][1]]
-            changes[room_nid] |= {place: state.get(place, REMOVED) for place in places}
+        before, after = pairs[room_nid]
+        afters[room_nid] = (after, _merge(entries[nid] for nid in reversed(new)))
+        if before is not None:
+            befores[room_nid] = (before, _merge(entries[nid] for nid in reversed(old)))
+        changes[room_nid] = afters[room_nid][1]
+    await _fill_up(db, afters, {nid: then.keys() for nid, (_, then) in befores.items()})
+    await _fill_up(db, befores, {nid: now.keys() for nid, (_, now) in afters.items()})
+    for room_nid, (_, then) in befores.items():
+        now = afters[room_nid][1]
+        changes[room_nid] = {p: event for p, event in now.items() if then.get(p) != event}
     return changes
+
+
+def _merge(layers: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    merged: dict[int, int] = {}
+    for layer in layers:
+        merged.update(layer)
+    return merged
+
+
+async def _fill_up(
+    db: Database,
+    states: Mapping[int, tuple[int, dict[int, int]]],
+    wanted: Mapping[int, Iterable[int]],
+) -> None:
+    """Look up the places wanted of each room's state that are not at hand."""
+    missing = {nid: set(places) - states[nid][1].keys() for nid, places in wanted.items()}
+    missing = {room_nid: places for room_nid, places in missing.items() if places}
+    if not missing:
+        return
+    tops = [states[room_nid][0] for room_nid in missing]
+    found = await get_places_at(db, tops, set().union(*missing.values()))
+    for room_nid, places in missing.items():
+        snapshot_nid, state = states[room_nid]
+        state.update({place: found[snapshot_nid].get(place, REMOVED) for place in places})
 
 
 SELECT_PLACES_AT = """

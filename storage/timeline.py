@@ -39,11 +39,6 @@ class Span:
     received_after: int | None = None
     received_upto: int | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it reaches back to the beginning of the room."""
-        return self.after == LOWEST and self.received_after is None
-
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
@@ -209,7 +204,7 @@ SELECT_HIGHEST_DEPTH = """
     SELECT max(depth)
       FROM (SELECT depth
               FROM events
-             WHERE room_nid = $1 AND stream_position <= $2
+             WHERE room_nid = $1 AND stream_position <= $2 + 1
              ORDER BY stream_position DESC
              LIMIT $3) AS latest
 """
@@ -230,7 +225,11 @@ async def span_received_after(db: Database, span: Span, position: int) -> Span:
 
 
 async def span_received_upto(db: Database, span: Span, position: int) -> Span:
-    """The part of a span that was received up to a stream position, bounded by depth too."""
+    """The part of a span that was received up to a stream position, bounded by depth too.
+
+    The depth bound leaves in what lies right before the event at the next position: a gap there
+    belongs to what was received until then.
+    """
     depth = await db.fetchval(SELECT_HIGHEST_DEPTH, span.room_nid, position, LOOK_AROUND)
     upto = LOWEST if depth is None else min(span.upto, (depth, HIGHEST[1]))
     known = span.received_upto
@@ -282,7 +281,7 @@ async def latest_events(
         event = event_of_row(row)
         found[event.room_nid].append(event)
     for events in found.values():
-        events.sort(key=_place_in_history)
+        events.sort(key=place_in_history)
     return found
 
 
@@ -332,12 +331,13 @@ async def neighbours_of(
         side = found[middle].after if is_after else found[middle].before
         side.append(event_of_row(columns))
     for neighbours in found.values():
-        neighbours.before.sort(key=_place_in_history, reverse=True)
-        neighbours.after.sort(key=_place_in_history)
+        neighbours.before.sort(key=place_in_history, reverse=True)
+        neighbours.after.sort(key=place_in_history)
     return found
 
 
-def _place_in_history(event: StoredEvent) -> Point:
+def place_in_history(event: StoredEvent) -> Point:
+    """Where an event stands in its room's history."""
     return event.depth, event.position or 0
 
 

@@ -121,6 +121,23 @@ class EventFetcher:
         )
         return pdus(answer, "pdus", origin)[:limit]
 
+    async def event_near(
+        self, origin: str, room_id: str, ts: int, *, backwards: bool
+    ) -> tuple[str, int]:
+        """The ID and time of the first event at or after a time, or of the last one before."""
+        answer = await self._client.request(
+            ServerName(origin),
+            "GET",
+            build_path("federation", "v1", "timestamp_to_event", room_id),
+            query={"ts": ts, "dir": "b" if backwards else "f"},
+            timeout_s=FETCH_TIMEOUT_S,
+        )
+        told = answer if isinstance(answer, Mapping) else {}
+        event_id, found_ts = told.get("event_id"), told.get("origin_server_ts")
+        if not isinstance(event_id, str) or not isinstance(found_ts, int):
+            raise BadAnswer(ServerName(origin), "The answer does not name an event and its time")
+        return event_id, found_ts
+
 
 def pdus(answer: Any, key: str, origin: str) -> list[Fields]:
     """The events under a key of an answer. Raises `BadAnswer`."""

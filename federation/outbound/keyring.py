@@ -191,7 +191,10 @@ class Keyring:
                 self._give_up(server_name, key_id)
 
     async def _ask_servers(self, lacking: Wanted, backoff: bool) -> Keys:
-        return keys_in(await self._fetch_directly(list(lacking), backoff=backoff))
+        found = keys_in(await self._fetch_directly(list(lacking), backoff=backoff))
+        # Others may have asked since these keys were looked up, and have had the answer.
+        merge(found, self._from_memory(lacking))
+        return found
 
     async def _ask_notaries(self, lacking: Wanted, backoff: bool) -> Keys:
         del backoff

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from homeserver.rooms.live import Known, LiveRoom
-from homeserver.rooms.resolver import StateMap
 from homeserver.rooms.room_events import known_of
-from homeserver.rooms.taking import Door, Taking, Terms, Verdict
+from homeserver.rooms.taking import Door, Taking, Terms, Told, Verdict
 from storage.add_events import EventSeen, RoomMoved, Transaction
 from storage.database import Database
 from storage.events import find_events
+from storage.nids import NidSequence
 
 ATTEMPTS = 5
+NOTHING_TOLD = Told()
 
 
 class Arrivals:
@@ -26,12 +27,13 @@ class Arrivals:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._older_positions = NidSequence(door.db, "backfill_positions")
 
     async def enter(
         self,
         room_id: str,
         pdus: Sequence[Pdu],
-        states_before: Mapping[EventId, StateMap] | None = None,
+        told: Told = NOTHING_TOLD,
         *,
         is_relayed: bool = False,
         unwanted: Mapping[EventId, str] | None = None,
@@ -39,21 +41,35 @@ class Arrivals:
     ) -> dict[EventId, Verdict]:
         """Take events in the order given, each after those that it refers to.
 
-        `states_before` has the states of events behind a gap, whose `prev_events` are not all
-        known, as another server tells them. Events that are in the room already are passed over.
-        With `is_relayed` it is for this server to tell the others in the room. Those that are
+        `told` has states behind gaps. Events that are in the room already are passed over. With
+        `is_relayed` it is for this server to tell the others in the room. Those that are
         `unwanted`, for a reason, are soft-failed. A `transaction` is that of the one event.
         Answered when all is committed.
         """
+        terms = Terms(told, is_relayed, unwanted=unwanted or {}, transaction=transaction)
+        return await self._enter(room_id, pdus, terms)
+
+    async def enter_older(
+        self, room_id: str, pdus: Sequence[Pdu], told: Told
+    ) -> dict[EventId, Verdict]:
+        """Take events that happened before others that are here, in the order given.
+
+        They have their places before all that the stream has and move nothing in the room.
+        """
+        positions = sorted(await self._older_positions.take(len(pdus)))
+        older = {pdu.event_id: at for pdu, at in zip(pdus, positions, strict=True)}
+        return await self._enter(room_id, pdus, Terms(told, older=older))
+
+    async def _enter(
+        self, room_id: str, pdus: Sequence[Pdu], terms: Terms
+    ) -> dict[EventId, Verdict]:
         for _ in range(ATTEMPTS):
             room = await self._door.live.get(room_id)
             async with room.lock:
                 if room.is_stale:
                     continue
-                terms = Terms(states_before or {}, is_relayed, unwanted or {}, transaction)
-                taking = Taking(self._door, room, terms)
                 try:
-                    verdicts, done = await taking.take(pdus)
+                    verdicts, done = await Taking(self._door, room, terms).take(pdus)
                 except (RoomMoved, EventSeen):
                     continue
                 except BaseException:

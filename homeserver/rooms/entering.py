@@ -183,12 +183,17 @@ class Entering:
         changes = {p: e for p, e in after.items() if former.get(p) != e}
         changes |= {p: REMOVED for p in former if p not in after}
         stored = await self._row(join_nid, room_nid, version, join, snapshot, places, before)
+        followed = {
+            i: row
+            for i, row in (await find_events(self._db, join.prev_events)).items()
+            if row.room_nid == room_nid and row.snapshot_nid is not None
+        }
         writes.append(
             AddEvent(
                 stored,
                 await self._names.types.get_nid(join.type),
                 join.origin_server_ts,
-                (),
+                tuple(row.event_nid for row in followed.values()),
                 tuple(checked.events[i].event_nid for i in join.auth_events if i in checked.events),
                 HeadMove(
                     revision,
@@ -200,6 +205,7 @@ class Entering:
                 await self._members(checked, join, join_nid),
                 find_relation(join.content),
                 is_distributed=True,
+                missing_prev=tuple(i for i in join.prev_events if i not in followed),
             )
         )
         await self._committer.commit(*writes)

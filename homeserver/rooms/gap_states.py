@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from federation.protocol.auth_events import CREATE
 from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import EventId
-from federation.protocol.pdu import Pdu
+from federation.protocol.pdu import Pdu, StateKey
 from homeserver.rooms.arrivals import find_known
 from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
+from homeserver.rooms.taking import Unreachable
 from homeserver.rooms.verified import Verified, reached_from, verify_for_room
 from storage.changes import Standing
 from storage.database import Database
@@ -23,10 +24,6 @@ log = logging.getLogger("hearth.intake")
 MOST_STATE_EVENTS = 100_000
 MOST_FETCHED_SINGLY = 50
 """Up to so many unknown events of a state are asked for one by one."""
-
-
-class Unreachable(MatrixError):
-    """What an event refers to cannot be had."""
 
 
 class GapStates:
@@ -47,14 +44,34 @@ class GapStates:
         self._source = source
 
     async def state_before(self, origin: str, room: LiveRoom, event_id: EventId) -> StateMap:
-        """The state before an event as its server tells it, from events that hold.
+        """The state before an event as a server tells it, from events that hold.
 
         Raises `Unreachable`, `FederationError`.
         """
+        places, _ = await self._told_state(origin, room, event_id, ())
+        return await self._numbered(places)
+
+    async def state_after(self, origin: str, room: LiveRoom, event_id: EventId) -> StateMap:
+        """The state after an event that is not here, which is fetched along with it.
+
+        Raises `Unreachable`, `FederationError`.
+        """
+        places, known = await self._told_state(origin, room, event_id, (event_id,))
+        event = known.get(event_id)
+        if event is None:
+            raise Unreachable(f"{event_id}, which is followed, cannot be had")
+        if event.pdu.is_state and event.standing != Standing.REJECTED:
+            places[event.pdu.state_place] = event.event_nid
+        return await self._numbered(places)
+
+    async def _told_state(
+        self, origin: str, room: LiveRoom, event_id: EventId, others: Sequence[EventId]
+    ) -> tuple[dict[StateKey, int], dict[EventId, Known]]:
+        """The state before an event; all events that it took to know it, and some others."""
         state_ids, chain_ids = await self._source.state_ids(origin, room.room_id, event_id)
         if len(state_ids) + len(chain_ids) > MOST_STATE_EVENTS:
             raise Unreachable("the state behind the gap is too large")
-        wanted = {EventId(i) for i in (*state_ids, *chain_ids) if "\0" not in i}
+        wanted = {EventId(i) for i in (*state_ids, *chain_ids, *others) if "\0" not in i}
         known = await find_known(self._db, room, wanted)
         missing = wanted - known.keys()
         if missing:
@@ -67,6 +84,9 @@ class GapStates:
         create = room.state.get(CREATE)
         if create is None or places.get(CREATE) != create.event_nid:
             raise Unreachable("the state behind the gap, as it was told, is not of this room")
+        return places, known
+
+    async def _numbered(self, places: Mapping[StateKey, int]) -> StateMap:
         numbers = await self._names.places.get_nids(places)
         return {numbers[place]: event_nid for place, event_nid in places.items()}
 
@@ -77,7 +97,7 @@ class GapStates:
             events = await self._fetch_singly(origin, missing)
         else:
             state, chain = await self._source.state(origin, room.room_id, event_id)
-            events = [*state, *chain]
+            events = [*state, *chain, *await self._fetch_singly(origin, missing & {event_id})]
         verified = await self._verify(events, room)
         return await self._outliers.keep(
             room, {i: pdu for i, pdu in verified.pdus.items() if i in missing}

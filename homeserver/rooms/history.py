@@ -3,10 +3,13 @@
 A page is read along the index of the room's history, then whatever the viewer may not see is left
 out. Where that, or a filter, leaves little over, a few further stretches are read; what is still
 missing then is for the next page, so that no request costs without bound.
+
+A page backwards does not step over a gap in the history: what is missing there is fetched first,
+and only if nobody has it the page goes on with what is below.
 Source: client-server API, `GET /messages`, "Event Context".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,12 +25,14 @@ from homeserver.rooms.viewer import Viewer
 from storage.changes import StoredEvent
 from storage.database import Database
 from storage.events import find_event, get_events
+from storage.history_gaps import HistoryGap
 from storage.names import Names
 from storage.room_state import get_places_at, get_state
 from storage.state_events import choose_events
 from storage.timeline import (
     LONGEST_STRETCH,
     Criteria,
+    Point,
     Span,
     page_of_history,
     search_history,
@@ -38,7 +43,6 @@ from storage.timeline import (
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1000
 MOST_STRETCHES = 5
-CREATE = "m.room.create"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +89,29 @@ class Reading:
     end: Gap | None
 
 
-class OlderHistory(Protocol):
+class MissingHistory(Protocol):
     """Brings history that this server does not have yet, from other servers."""
 
-    async def fetch_before(self, room_nid: int, gap: Gap | None) -> bool:
-        """Fetch events before a gap (None: before anything); whether there now are more."""
+    async def find_gap(self, span: Span, after: Point, passed: Iterable[int]) -> HistoryGap | None:
+        """The highest gap of a span, beyond a point of it, that it makes sense to fill.
+
+        Those before the `passed` events are left out.
+        """
+
+    async def fill(self, room_nid: int, gap: HistoryGap) -> None:
+        """Fetch what is right before a gap, as far as it can be had."""
 
 
-class NoOlderHistory:
+class NoMissingHistory:
     """For a server that asks nobody."""
 
-    async def fetch_before(self, room_nid: int, gap: Gap | None) -> bool:
+    async def find_gap(self, span: Span, after: Point, passed: Iterable[int]) -> HistoryGap | None:
         """Nothing can be had."""
-        del room_nid, gap
-        return False
+        del span, after, passed
+        return None
+
+    async def fill(self, room_nid: int, gap: HistoryGap) -> None:
+        """Nothing can be had."""
 
 
 class History:
@@ -110,13 +123,13 @@ class History:
         names: Names,
         clients: ClientEvents,
         ignored: IgnoredUsers,
-        older: OlderHistory | None = None,
+        missing: MissingHistory | None = None,
     ) -> None:
         self._db = db
         self._names = names
         self._clients = clients
         self._ignored = ignored
-        self._older = older or NoOlderHistory()
+        self._missing = missing or NoMissingHistory()
 
     async def messages(
         self, viewer: Viewer, room_id: str, request: MessagesRequest
@@ -188,7 +201,9 @@ class History:
         if isinstance(lower, Gap):
             span = replace(span, after=(lower.depth, lower.position))
         if isinstance(upper, Gap):
-            span = replace(span, upto=(upper.depth, upper.position))
+            received = upper.received if request.backwards else None
+            upto = (upper.depth, upper.position)
+            span = replace(span, upto=upto, received_upto=received)
         if isinstance(lower, Received):
             span = await span_received_after(self._db, span, lower.position)
         if isinstance(upper, Received):
@@ -213,18 +228,34 @@ class History:
         criteria = await self.criteria(wanted)
         found: list[SeenEvent] = []
         end: Gap | None = None
+        passed: set[int] = set()
         for attempt in range(MOST_STRETCHES):
             missing = limit - len(found)
             events, end = await self._stretch(span, criteria, missing, attempt, backwards=backwards)
+            gap = await self._find_gap(span, end, passed) if backwards else None
+            if gap is not None:
+                events = [event for event in events if (event.depth, event.position) > gap.point]
+                end = Gap(*gap.point, span.received_upto)
+                passed.add(gap.event_nid)
             if wanted.contains_url is not None:
                 events = [event for event in events if wanted.allows_content(event.content)]
             found += await self._visible(viewer, events, readable)
-            if end is None and backwards and span.is_open:
-                end = await self._older_end(span, events, is_enough=len(found) >= limit)
             if end is None or len(found) >= limit:
                 break
+            if gap is not None:
+                await self._missing.fill(span.room_nid, gap)
             span = _rest(span, end, backwards=backwards)
         return Reading(found, end)
+
+    async def _find_gap(self, span: Span, end: Gap | None, passed: set[int]) -> HistoryGap | None:
+        """The first gap that reading backwards through a span to an end comes to.
+
+        What is fetched counts as received before all else, so it is not for who wants the latest.
+        """
+        if span.received_after is not None:
+            return None
+        after = span.after if end is None else (end.depth, end.position)
+        return await self._missing.find_gap(span, after, passed)
 
     async def criteria(self, wanted: RoomEventFilter) -> Criteria | None:
         """A filter in the database's terms; None if it wants everything."""
@@ -258,7 +289,8 @@ class History:
             if len(events) <= limit:
                 return events, None
             edge = events[limit - 1]
-            return events[:limit], gap_before(edge) if backwards else gap_after(edge)
+            end = gap_before(edge, span.received_upto) if backwards else gap_after(edge)
+            return events[:limit], end
         length = LONGEST_STRETCH if attempt else min(10 * limit, LONGEST_STRETCH)
         stretch = await search_history(self._db, span, criteria, limit, length, backwards=backwards)
         found = await get_events(self._db, stretch.event_nids)
@@ -266,21 +298,9 @@ class History:
         if stretch.last is None:
             return events, None
         depth, position = stretch.last
-        return events, Gap(depth, position - 1 if backwards else position)
-
-    async def _older_end(
-        self, span: Span, events: Sequence[StoredEvent], *, is_enough: bool
-    ) -> Gap | None:
-        """Where to go on after all that is here; None if no server has anything before it.
-
-        With `is_enough` that is left to be found out by who goes on.
-        """
-        oldest = events[-1] if events else None
-        if oldest is not None and oldest.type == CREATE:
-            return None
-        if not is_enough and not await self._older.fetch_before(span.room_nid, None):
-            return None
-        return Gap(*span.upto) if oldest is None else gap_before(oldest)
+        if backwards:
+            return events, Gap(depth, position - 1, span.received_upto)
+        return events, Gap(depth, position)
 
     async def _visible(
         self, viewer: Viewer, events: Sequence[StoredEvent], readable: ReadableRoom | None

@@ -1,9 +1,9 @@
 """Taking what other servers send: the checks on receipt of a PDU, and closing the gaps.
 
 What an event refers to and we lack is asked of the server that sent it, with limits on all sides:
-first the events between, then, where a gap stays, the state behind it. Events of one server for
-one room are taken one batch after the other; who is slow to tell what it is asked keeps nobody
-else waiting. What cannot be had makes one event refused, never the room stuck.
+first the events between, then, where a gap stays below these, the state behind it. Events of one
+server for one room are taken one batch after the other; who is slow to tell what it is asked keeps
+nobody else waiting. What cannot be had makes one event refused, never the room stuck.
 Source: server-server API, "Checks performed on receipt of a PDU", "Backfilling and retrieving
 missing events".
 """
@@ -16,14 +16,14 @@ from contextlib import asynccontextmanager
 from federation.protocol.errors import MatrixError, NotFound
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
-from homeserver.rooms.arrivals import Arrivals, find_known
+from homeserver.rooms.arrivals import NOTHING_TOLD, Arrivals, find_known
 from homeserver.rooms.elsewhere import Elsewhere
-from homeserver.rooms.gap_states import GapStates, Unreachable
+from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
-from homeserver.rooms.taking import Verdict
+from homeserver.rooms.taking import Told, Verdict
 from homeserver.rooms.verified import (
     Verified,
     in_order,
@@ -39,8 +39,10 @@ log = logging.getLogger("hearth.intake")
 MISSING_LIMIT = 50
 """Events between that are asked for at once."""
 MISSING_ROUNDS = 4
+FULL_ANSWER = 10
+"""Servers answer with at least so many events, if there are; who gives fewer has no more."""
 MOST_UNKNOWN_REFERENCES = 20
-"""Gaps of one batch that are closed by asking for the state behind them."""
+"""Unknown events that a batch may follow and be taken by the states after them."""
 CLOSING_TIMEOUT_S = 600.0
 """How long the server that sent a batch may take for all that it is asked about it."""
 
@@ -122,11 +124,14 @@ class Intake:
         self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
     ) -> dict[EventId, str | None]:
         """Take events that have no place here yet; for each why it is refused, or None."""
-        pdus, states, refused = dict(new), dict[EventId, StateMap](), dict[EventId, str]()
+        pdus, told, refused = dict(new), NOTHING_TOLD, dict[EventId, str]()
         try:
             async with asyncio.timeout(CLOSING_TIMEOUT_S):
-                pdus |= await self._events_between(origin, room, new)
-                states, refused = await self._states_behind_gaps(origin, room, pdus)
+                between = await self._events_between(origin, room, new)
+                pdus |= between
+                told = await self._states_behind_gaps(origin, room, pdus, between)
+                unknown = await self._unknown_prev(room, pdus) - told.after.keys()
+                refused = withheld_from(pdus, unknown)
                 certain = {i: pdu for i, pdu in pdus.items() if i not in refused}
                 await self._gaps.have_auth_events(origin, room, certain)
         except TimeoutError:
@@ -135,7 +140,7 @@ class Intake:
         verdicts: dict[EventId, Verdict] = {}
         async for reviewed in self._policies.review(room.room_id, ordered):
             verdicts |= await self._arrivals.enter(
-                room.room_id, reviewed.pdus, states, unwanted=reviewed.unwanted
+                room.room_id, reviewed.pdus, told, unwanted=reviewed.unwanted
             )
         for event_id, verdict in verdicts.items():
             if verdict.standing in (None, Standing.REJECTED):
@@ -180,34 +185,41 @@ class Intake:
             verified = await self._verify(found, room)
             linked = reached_from(unknown, verified.pdus, lambda pdu: pdu.prev_events)
             fresh = {i: p for i, p in linked.items() if i not in everything}
-            if not fresh:
-                break
             between |= fresh
+            if not fresh or len(found) < FULL_ANSWER:
+                break
         return between
 
     async def _states_behind_gaps(
-        self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
-    ) -> tuple[dict[EventId, StateMap], dict[EventId, str]]:
-        """The state before each event that still follows an unknown one; whom that fails.
+        self,
+        origin: str,
+        room: LiveRoom,
+        pdus: Mapping[EventId, Pdu],
+        between: Mapping[EventId, Pdu],
+    ) -> Told:
+        """The states after the unknown events that those between follow, as far as they are told.
 
-        What follows an event that fails follows an unknown one too.
+        What an event itself follows that a server sends it has to tell as events: who keeps that
+        back might have the room go on from whatever state it likes.
         """
+        unknown = await self._unknown_prev(room, pdus)
+        behind = [i for pdu in in_order(between) for i in pdu.prev_events if i in unknown]
         states: dict[EventId, StateMap] = {}
-        refused: dict[EventId, str] = {}
-        unknown = await self._unknown_prev(room, new)
-        asked = 0
-        for pdu in in_order(new) if unknown else ():
-            if not unknown.intersection(pdu.prev_events):
-                continue
+        for event_id in list(dict.fromkeys(behind))[:MOST_UNKNOWN_REFERENCES]:
             try:
-                if asked >= MOST_UNKNOWN_REFERENCES:
-                    raise Unreachable("the event follows too many unknown ones")
-                asked += 1
-                states[pdu.event_id] = await self._gaps.state_before(origin, room, pdu.event_id)
+                states[event_id] = await self._gaps.state_after(origin, room, event_id)
             except MatrixError as error:
-                refused[pdu.event_id] = f"what the event follows cannot be had: {error.message}"
-                unknown.add(pdu.event_id)
-        return states, refused
+                log.info("The state after %s cannot be had from %s: %s", event_id, origin, error)
+        return Told(after=states)
 
     async def _verify(self, events: Sequence[Fields], room: LiveRoom) -> Verified:
         return await verify_for_room(self._db, self._signatures, room, events)
+
+
+def withheld_from(pdus: Mapping[EventId, Pdu], unknown: set[EventId]) -> dict[EventId, str]:
+    """Why events cannot be taken that follow unknown ones, or others that cannot be taken."""
+    refused: dict[EventId, str] = {}
+    for pdu in in_order(pdus):
+        if any(i in unknown or i in refused for i in pdu.prev_events):
+            refused[pdu.event_id] = "what the event follows cannot be had"
+    return refused

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from homeserver.rooms.child_events import ChildEvents
 from homeserver.rooms.client_events import ClientEvents
-from homeserver.rooms.history import History, OlderHistory
+from homeserver.rooms.history import History, MissingHistory
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.initial_sync import InitialSync
 from homeserver.rooms.members import Members
@@ -46,7 +46,7 @@ class RoomReading:
 class ReadingPorts:
     """What reading rooms can ask of other servers; None asks nobody."""
 
-    older: OlderHistory | None = None
+    missing: MissingHistory | None = None
     times: RemoteTimes | None = None
     summaries: RemoteSummaries | None = None
 
@@ -62,7 +62,7 @@ def build_reading(
     ports: ReadingPorts = NO_PORTS,
 ) -> RoomReading:
     """Put the services together. `RoomReading.heard` must be told of all changes."""
-    history = History(db, names, clients, ignored, ports.older)
+    history = History(db, names, clients, ignored, ports.missing)
     return RoomReading(
         history=history,
         members=Members(db, names, clients, history),

@@ -56,3 +56,8 @@ class EventSource(Protocol):
         self, origin: str, room_id: str, event_ids: Sequence[str], limit: int
     ) -> list[Fields]:
         """Events before and including some."""
+
+    async def event_near(
+        self, origin: str, room_id: str, ts: int, *, backwards: bool
+    ) -> tuple[str, int]:
+        """The ID and time of the first event at or after a time, or of the last one before."""

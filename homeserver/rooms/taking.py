@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from federation.protocol.auth_events import CREATE, POWER_LEVELS, auth_event_places
 from federation.protocol.auth_rules.general import check_auth, check_auth_events
 from federation.protocol.auth_rules.state import AuthState
-from federation.protocol.errors import AuthRuleFailed
+from federation.protocol.errors import AuthRuleFailed, MatrixError
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu, StateKey
@@ -73,15 +73,29 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """States behind gaps as another server tells them.
+
+    `after` has those after events that are not here, `before` those before events that are, of
+    which not all that they follow is here.
+    """
+
+    after: Mapping[EventId, StateMap] = field(default_factory=dict)
+    before: Mapping[EventId, StateMap] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What is known of the events of a batch beside themselves.
 
     `unwanted` has why events are soft-failed whatever the rules say; a `transaction` is that of
-    the one event.
+    the one event. `older` has the positions of events that happened long ago: they move nothing in
+    the room.
     """
 
-    states_before: Mapping[EventId, StateMap]
+    told: Told = field(default_factory=Told)
     is_relayed: bool = False
+    older: Mapping[EventId, int] | None = None
     unwanted: Mapping[EventId, str] = field(default_factory=dict)
     transaction: Transaction | None = None
 
@@ -134,8 +148,9 @@ class Taking:
         if hindrance is not None:
             return Verdict(None, hindrance)
         refusal = self._check_by_auth_events(pdu)
+        is_older = self._terms.older is not None
         follows_room = set(pdu.prev_events) == set(self._room.extremities.values())
-        if follows_room and refusal is None:
+        if follows_room and not is_older and refusal is None:
             refusal = await self._check_by_current_state(pdu)
             if refusal is None and pdu.event_id not in self._terms.unwanted:
                 return await self._stage_in_line(pdu)
@@ -145,16 +160,18 @@ class Taking:
         """Why the event cannot be judged; None if it can."""
         if any(i not in self._known for i in pdu.auth_events):
             return "what vouches for the event is not known here"
-        if not self._follows_known(pdu) and pdu.event_id not in self._terms.states_before:
+        told = self._terms.told
+        if pdu.event_id not in told.before and set(self._missing_prev(pdu)) - told.after.keys():
             return "what the event follows is not known here"
         return None
 
-    def _follows_known(self, pdu: Pdu) -> bool:
-        """Whether all that the event follows has a place in the room here."""
-        return all(
-            (known := self._known.get(i)) is not None and known.snapshot_nid is not None
+    def _missing_prev(self, pdu: Pdu) -> list[EventId]:
+        """What the event follows that has no place in the room here."""
+        return [
+            i
             for i in pdu.prev_events
-        )
+            if (known := self._known.get(i)) is None or known.snapshot_nid is None
+        ]
 
     def _check_by_auth_events(self, pdu: Pdu) -> str | None:
         """Why the event's own auth events do not allow it; None if they do."""
@@ -162,7 +179,7 @@ class Taking:
         if any(known.standing == Standing.REJECTED for known in cited):
             return "an auth event was rejected"
         create = self._room.state.get(CREATE)
-        if pdu.type == CREATE[0]:
+        if pdu.type == CREATE[0] and (create is None or create.pdu.event_id != pdu.event_id):
             return "the room was created by another event"
         return find_fault(pdu, [known.pdu for known in cited], create.pdu if create else None)
 
@@ -203,11 +220,11 @@ class Taking:
         standing, reason = Standing.ACCEPTED, refusal
         if refusal is None:
             reason = await self._check_by_state(pdu, before)
-            if reason is not None and not self._follows_known(pdu):
+            if reason is not None and self._missing_prev(pdu):
                 return Verdict(None, f"the state before it, as it was told, forbids it: {reason}")
         if reason is not None:
             standing = Standing.REJECTED
-        else:
+        elif self._terms.older is None:
             reason = await self._check_by_current_state(pdu)
             reason = reason or self._terms.unwanted.get(pdu.event_id)
             if reason is not None:
@@ -220,6 +237,10 @@ class Taking:
         if standing is not Standing.ACCEPTED:
             self._writes.append(add)
             return Verdict(standing, reason)
+        if self._terms.older is not None:
+            redaction = await self._append.redaction(self._room, pdu)
+            self._writes.append(replace(add, redaction=redaction))
+            return Verdict(standing)
         add, changes = await self._move_room(pdu, add)
         self._writes.append(add)
         if self._terms.is_relayed:
@@ -228,18 +249,27 @@ class Taking:
         return Verdict(standing)
 
     async def _state_before(self, pdu: Pdu) -> Snapshot | None:
-        prev = [self._known[i] for i in pdu.prev_events if i in self._known]
+        missing = self._missing_prev(pdu)
+        told = self._terms.told
+        if missing and pdu.event_id in told.before:
+            return await self._told_snapshot(told.before[pdu.event_id])
+        prev = [self._known[i] for i in pdu.prev_events if i not in missing]
         nids = list(dict.fromkeys(k.snapshot_nid for k in prev if k.snapshot_nid is not None))
         stacks = await self._door.layers.snapshots(nids)
         snapshots = [stacks[nid] for nid in nids]
-        given = None if self._follows_known(pdu) else self._terms.states_before.get(pdu.event_id)
-        if given is not None:
-            base = snapshots[0] if snapshots else self._room.snapshot
-            return await self._derive(base, difference(await self._door.layers.whole(base), given))
+        snapshots += [await self._told_snapshot(told.after[event_id]) for event_id in missing]
         if len(snapshots) < 2:
             return snapshots[0] if snapshots else None
         closest, changes = await self._resolver.resolve_snapshots(snapshots)
         return await self._derive(snapshots[closest], changes)
+
+    async def _told_snapshot(self, state: StateMap) -> Snapshot:
+        """A state that another server has told, kept as what it changes of the room's."""
+        base = self._room.snapshot
+        told = await self._derive(base, difference(await self._door.layers.whole(base), state))
+        if told is None:
+            raise Unreachable("what the event follows has no state")
+        return told
 
     async def _derive(self, base: Snapshot | None, changes: StateMap) -> Snapshot | None:
         """The state that has these changes over another one; it is staged if it is new."""
@@ -271,9 +301,10 @@ class Taking:
             replaced = (await self._door.layers.at(before, [place_nid])).get(place_nid)
             if standing is not Standing.REJECTED:
                 after = await self._derive(before, {place_nid: event_nid})
+        older = self._terms.older or {}
         stored = StoredEvent(
             event_nid,
-            None,
+            older.get(pdu.event_id) if standing is Standing.ACCEPTED else None,
             pdu.depth,
             self._room.room_nid,
             await self._names.users.get_nid(pdu.sender),
@@ -294,6 +325,8 @@ class Taking:
             tuple(self._known[i].event_nid for i in pdu.auth_events if i in self._known),
             relation=find_relation(pdu.content) if standing is Standing.ACCEPTED else None,
             transaction=self._terms.transaction if standing is Standing.ACCEPTED else None,
+            missing_prev=tuple(self._missing_prev(pdu)),
+            may_be_missed=True,
         )
 
     async def _move_room(self, pdu: Pdu, add: AddEvent) -> tuple[AddEvent, StateMap]:
@@ -406,6 +439,10 @@ def find_fault(pdu: Pdu, auth_events: Sequence[Pdu], create: Pdu | None) -> str 
 def places_of(pdu: Pdu) -> list[StateKey]:
     """The places of the state that the rules ask for an event."""
     return auth_event_places(pdu.type, pdu.state_key, pdu.sender, pdu.content, pdu.room_version)
+
+
+class Unreachable(MatrixError):
+    """What an event refers to cannot be had."""
 
 
 def difference(former: StateMap, state: StateMap) -> dict[int, int]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from federation.protocol.errors import NotFound
 from homeserver.rooms.history_visibility import see_events
-from homeserver.rooms.readable_rooms import get_readable_room
+from homeserver.rooms.readable_rooms import ReadableRoom, get_readable_room
 from homeserver.rooms.viewer import Viewer
 from storage.changes import StoredEvent
 from storage.database import Database
@@ -21,21 +21,24 @@ MOST_LOOKS = 4
 class RemoteTimes(Protocol):
     """Asks other servers of a room for events that this one does not have."""
 
-    async def find_near(
-        self, room_nid: int, ts: int, nearest: StoredEvent | None, *, backwards: bool
-    ) -> StoredEvent | None:
-        """A closer event than `nearest`, the closest one here, if other servers have one."""
+    async def bring_closer(
+        self, room_nid: int, ts: int, nearest_ts: int | None, *, backwards: bool
+    ) -> bool:
+        """Fetch the event that is closest to a time, if this server may lack it.
+
+        Whether there is now a closer one than that of `nearest_ts`.
+        """
 
 
 class NoRemoteTimes:
     """For a server that asks nobody."""
 
-    async def find_near(
-        self, room_nid: int, ts: int, nearest: StoredEvent | None, *, backwards: bool
-    ) -> StoredEvent | None:
+    async def bring_closer(
+        self, room_nid: int, ts: int, nearest_ts: int | None, *, backwards: bool
+    ) -> bool:
         """Nothing closer can be had."""
-        del room_nid, ts, nearest, backwards
-        return None
+        del room_nid, ts, nearest_ts, backwards
+        return False
 
 
 class Timestamps:
@@ -53,26 +56,33 @@ class Timestamps:
         Raises `Forbidden`, `NotFound`.
         """
         readable = await get_readable_room(self._db, self._names, viewer, room_id)
-        room_nid = readable.room.room_nid
+        nearest = await self._find_here(viewer, readable, ts, backwards=backwards)
+        nearest_ts = None if nearest is None else nearest.fields["origin_server_ts"]
+        if nearest_ts != ts and await self._remote.bring_closer(
+            readable.room.room_nid, ts, nearest_ts, backwards=backwards
+        ):
+            nearest = await self._find_here(viewer, readable, ts, backwards=backwards)
+        if nearest is None:
+            raise NotFound("There is no event at that time")
+        return nearest
+
+    async def _find_here(
+        self, viewer: Viewer, readable: ReadableRoom, ts: int, *, backwards: bool
+    ) -> StoredEvent | None:
+        """The nearest event that is here and visible."""
         upto = HIGHEST[1] if readable.until is None else readable.until
         moment = Moment(ts, HIGHEST if backwards else LOWEST)
-        nearest = None
         for _ in range(MOST_LOOKS):
             events = await events_near_time(
-                self._db, room_nid, moment, upto, AT_ONCE, backwards=backwards
+                self._db, readable.room.room_nid, moment, upto, AT_ONCE, backwards=backwards
             )
             seen = await see_events(self._db, self._names, viewer, events, readable.memberships)
             if seen:
-                nearest = seen[0].event
-            if seen or len(events) < AT_ONCE:
+                return seen[0].event
+            if len(events) < AT_ONCE:
                 break
             last = events[-1]
             moment = Moment(
                 last.fields["origin_server_ts"], (last.depth, last.position or LOWEST[1])
             )
-        closer = await self._remote.find_near(room_nid, ts, nearest, backwards=backwards)
-        if closer is not None:
-            return closer
-        if nearest is None:
-            raise NotFound("There is no event at that time")
-        return nearest
+        return None

@@ -17,7 +17,7 @@ from federation.protocol.event_rendering import dump_event
 from federation.protocol.filters import EventFormat, RoomEventFilter, SyncFilter
 from homeserver.push.counts import UnreadCounts
 from homeserver.rooms.client_events import ClientEvents, build_fields
-from homeserver.rooms.history_token import gap_before
+from homeserver.rooms.history_token import received_before
 from homeserver.rooms.history_visibility import SeenEvent
 from homeserver.rooms.viewer import Viewer
 from homeserver.sync.followers import Follower
@@ -141,6 +141,7 @@ class LiveSync:
             if (
                 events is None
                 or len(events) > limit
+                or any(added.follows_gap for added in changes if isinstance(added, EventAdded))
                 or not window.has_intact_events(room_nid, since)
             ):
                 return None
@@ -183,7 +184,7 @@ class LiveSync:
             section = RoomSection(counts=counts.get(nid), summary=summaries.get(nid))
             if nid in shown:
                 section.timeline = [rendered[added.event.event_nid] for added in shown[nid]]
-                section.prev_batch = str(gap_before(shown[nid][0].event))
+                section.prev_batch = str(received_before(shown[nid][0].event))
                 section.state = members.get(nid, ())
             if item.receipts and wanted.ephemeral.allows("m.receipt"):
                 section.ephemeral.append(receipt_event(item.receipts))

@@ -79,7 +79,8 @@ class TimelineShown:
     """What the client gets or has of a room.
 
     A state event that it is shown (`shown`, by number), or that is newer than the response
-    (`upto`), is rolled back; one that is not newer than `known_upto` need not be told.
+    (`upto`), is rolled back; what stood there before need not be told if it arrived at most at
+    `known_upto`.
     """
 
     shown: Mapping[int, StoredEvent]
@@ -89,6 +90,10 @@ class TimelineShown:
     def is_later(self, event: StoredEvent) -> bool:
         """Whether the state wanted is one from before the event."""
         return event.event_nid in self.shown or (event.position or 0) > self.upto
+
+    def is_known(self, event: StoredEvent) -> bool:
+        """Whether the client has an event that stood at a place before what it is shown."""
+        return event.position is not None and event.position <= self.known_upto
 
     def find_replaced(self, event: StoredEvent) -> int | None:
         """What stood at the event's place before it and before all that is shown."""
@@ -103,7 +108,10 @@ async def roll_back(
     states: Mapping[int, Sequence[StoredEvent]],
     timelines: Mapping[int, TimelineShown],
 ) -> dict[int, list[StoredEvent]]:
-    """The states before the timelines, from those after them, less what the client knows."""
+    """The states before the timelines, from what is to be told of those after them.
+
+    What takes the place of an event that is rolled back is left out if the client knows it.
+    """
     result: dict[int, list[StoredEvent]] = {room_nid: [] for room_nid in states}
     events = [event for state in states.values() for event in state]
     while events:
@@ -114,9 +122,10 @@ async def roll_back(
                 nid = timeline.find_replaced(event)
                 if nid is not None:
                     replaced.append(nid)
-            elif (event.position or 0) > timeline.known_upto:
+            else:
                 result[event.room_nid].append(event)
-        events = list((await get_events(db, replaced)).values())
+        former = (await get_events(db, replaced)).values()
+        events = [event for event in former if not timelines[event.room_nid].is_known(event)]
     return result
 
 
@@ -131,15 +140,16 @@ def select_state(events: Iterable[StoredEvent], wanted: RoomEventFilter) -> list
 
 
 SELECT_SNAPSHOTS_AT = """
-    SELECT r.room_nid, e.snapshot_nid
+    SELECT r.room_nid, coalesce(merged.snapshot_nid, e.snapshot_nid)
       FROM unnest($1::integer[], $2::bigint[]) AS r (room_nid, position)
      CROSS JOIN LATERAL (
-           SELECT snapshot_nid
+           SELECT snapshot_nid, stream_position
              FROM events
             WHERE events.room_nid = r.room_nid
               AND events.stream_position <= r.position
             ORDER BY events.stream_position DESC
             LIMIT 1) AS e
+      LEFT JOIN merged_states AS merged USING (stream_position)
 """
 
 

@@ -116,11 +116,7 @@ class ToldStates:
         nids = [e for room in changes.values() for e in room.values() if e != REMOVED]
         stored = await get_events(self._db, nids)
         return {
-            room_nid: [
-                stored[nid]
-                for nid in room.values()
-                if nid in stored and (stored[nid].position or 0) > reading.since
-            ]
+            room_nid: [stored[nid] for nid in room.values() if nid in stored]
             for room_nid, room in changes.items()
         }
 

@@ -157,6 +157,12 @@ class FarPeer:
         copy = self.rooms.get(room_id)
         if copy is None:
             return NOT_FOUND
+        if what == "backfill":
+            starts = [EventId(one) for one in request.query.getall("v")]
+            return {"pdus": copy.upto(starts, int(request.query["limit"]))}
+        if what == "timestamp_to_event":
+            ts, backwards = int(request.query["ts"]), request.query["dir"] == "b"
+            return copy.nearest(ts, backwards=backwards) or NOT_FOUND
         return self._of_room(copy, what, event_id or request.query.get("event_id", ""), body)
 
     @staticmethod

@@ -152,6 +152,24 @@ class RoomCopy:
             waiting += self._prev_of(event_id)
         return list(reversed(found.values()))
 
+    def upto(self, event_ids: Iterable[EventId], limit: int) -> list[Fields]:
+        """Events and what precedes them, latest first."""
+        known = [i for i in event_ids if i in self.events]
+        before = self.behind(known, known, limit - len(known))
+        return [self.events[i] for i in known] + before[::-1]
+
+    def nearest(self, ts: int, *, backwards: bool) -> Fields | None:
+        """The event of the line that is closest to a time."""
+        found = [
+            (fields["origin_server_ts"], event_id)
+            for event_id, fields in self.events.items()
+            if (fields["origin_server_ts"] <= ts if backwards else fields["origin_server_ts"] >= ts)
+        ]
+        if not found:
+            return None
+        at, event_id = max(found) if backwards else min(found)
+        return {"event_id": event_id, "origin_server_ts": at}
+
     def _prev_of(self, event_id: EventId) -> list[EventId]:
         fields = self.events.get(event_id)
         return self.ids_in(fields["prev_events"]) if fields else []

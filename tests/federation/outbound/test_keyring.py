@@ -1,6 +1,7 @@
 """The keys of other servers: where they come from, and what is believed."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from federation.outbound.ports import StoredKey
 from federation.protocol.identifiers import KeyId, ServerName
 from federation.protocol.server_keys import KeyQuery, VerifyKey, build_server_keys
 from federation.protocol.signatures import SigningKey, sign_json
@@ -16,6 +18,7 @@ from tests.federation.world import (
     KEYS,
     NOW_TS,
     Handler,
+    Kept,
     Network,
     Peer,
     Us,
@@ -77,6 +80,33 @@ async def test_many_who_want_a_key_at_once_are_one_request(net: Network) -> None
     us = net.us()
     found = await asyncio.gather(*(key_of(us, name) for _ in range(10)))
     assert None not in found
+    assert len(peer.seen) == 1
+
+
+class LateReading(Kept):
+    """Answers all but the first reader only when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def stored_keys(
+        self, wanted: Mapping[ServerName, Sequence[KeyId]]
+    ) -> Sequence[StoredKey]:
+        found = await super().stored_keys(wanted)
+        if self.reads > 1:
+            await self.let_go.wait()
+        return found
+
+
+async def test_who_looks_for_a_key_while_another_gets_it_has_it_too(net: Network) -> None:
+    peer, name = await server(net, "a.test", A_KEY)
+    net.kept = kept = LateReading()
+    us = net.us()
+    first, second = (asyncio.create_task(key_of(us, name)) for _ in range(2))
+    assert await first is not None
+    kept.let_go.set()
+    assert await second is not None
     assert len(peer.seen) == 1
 
 

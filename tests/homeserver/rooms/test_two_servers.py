@@ -31,8 +31,10 @@ from homeserver.rooms.send import NewEvent
 from homeserver.rooms.server_access import ServerAccess
 from homeserver.users.invite_permission import InvitePermissions
 from storage.events import get_events
+from storage.history_gaps import has_gaps
 from storage.nids import Nids
 from storage.room_state import get_state
+from storage.timeline import HIGHEST, LOWEST, Moment, Span, events_near_time
 from tests.conftest import fresh_database
 from tests.homeserver.rooms.world import ALICE, SERVER, World, build_policies, open_world
 
@@ -69,7 +71,8 @@ class Peer:
     world: World
     room_id: str = ""
     is_reachable: bool = True
-    knows_missing: bool = True
+    most_missing: int = 50
+    most_backfilled: int = 100
 
     async def _pdus(self, event_ids: Sequence[str]) -> list[Fields]:
         room = await self.world.live.get(self.room_id)
@@ -79,11 +82,21 @@ class Peer:
     async def missing_events(
         self, origin: str, room_id: str, earliest: Sequence[str], latest: Sequence[str], **_: Any
     ) -> list[Fields]:
-        if not self.is_reachable or not self.knows_missing:
+        if not self.is_reachable:
             raise Forbidden("no")
-        events = await self._pdus(latest)
-        wanted = [i for fields in events for i in fields["prev_events"] if i not in earliest]
-        return await self._pdus(wanted)
+        starts = [i for fields in await self._pdus(latest) for i in fields["prev_events"]]
+        return await self._walk([i for i in starts if i not in earliest], self.most_missing)
+
+    async def _walk(self, event_ids: Sequence[str], limit: int) -> list[Fields]:
+        """Events and what precedes them."""
+        found: dict[str, Fields] = {}
+        wanted = list(event_ids)
+        while wanted and len(found) < limit:
+            event_id = wanted.pop(0)
+            for fields in await self._pdus([event_id]):
+                found[event_id] = fields
+                wanted += [i for i in fields["prev_events"] if i not in found]
+        return list(found.values())
 
     async def state_ids(
         self, origin: str, room_id: str, event_id: str
@@ -116,15 +129,19 @@ class Peer:
     async def backfill(
         self, origin: str, room_id: str, event_ids: Sequence[str], limit: int
     ) -> list[Fields]:
-        found: dict[str, Fields] = {}
-        wanted = list(event_ids)
-        while wanted and len(found) < limit:
-            rows = {event_id: (await self._pdus([event_id]))[0] for event_id in wanted}
-            found |= rows
-            wanted = [
-                i for fields in rows.values() for i in fields["prev_events"] if i not in found
-            ]
-        return list(found.values())
+        if not self.is_reachable:
+            raise Forbidden("no")
+        return await self._walk(event_ids, min(limit, self.most_backfilled))
+
+    async def event_near(
+        self, origin: str, room_id: str, ts: int, *, backwards: bool
+    ) -> tuple[str, int]:
+        room = await self.world.live.get(room_id)
+        moment = Moment(ts, HIGHEST if backwards else LOWEST)
+        (event,) = await events_near_time(
+            self.world.db, room.room_nid, moment, HIGHEST[1], 1, backwards=backwards
+        )
+        return event.event_id, event.fields["origin_server_ts"]
 
 
 @dataclass
@@ -176,11 +193,15 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
     )
     intake = Intake(world.db, world.live, arrivals, policies, gaps, elsewhere, signatures, peer)
     backfill = Backfill(
-        world.door,
+        world.db,
+        world.names,
+        world.live,
         world.committer,
+        arrivals,
         signatures,
         peer,
         gaps,
+        lambda: 5_000_000,
         name,
     )
     return Server(world, resident, entering, intake, backfill, elsewhere)
@@ -240,6 +261,14 @@ async def current_state(world: World, room_id: str) -> dict[tuple[str, str], str
     return {(kind, key): event_id for kind, key, event_id in rows}
 
 
+async def fill_gaps(server: Server, room_nid: int) -> None:
+    """Fetch all history that can be had."""
+    passed: set[int] = set()
+    while gap := await server.backfill.find_gap(Span(room_nid), LOWEST, passed):
+        await server.backfill.fill(room_nid, gap)
+        passed.add(gap.event_nid)
+
+
 async def fields_of(world: World, event_id: str) -> Fields:
     """An event as it is sent to other servers."""
     return decode((await world.event(event_id)).json)
@@ -288,7 +317,7 @@ async def test_a_gap_that_stays_is_bridged_by_the_state_behind_it(pair: Pair) ->
     hub, far = pair.hub, pair.far
     room_id = await hub.world.create(version="11")
     await join_far(pair, room_id, "11")
-    pair.hub_peer.knows_missing = False
+    pair.hub_peer.most_missing = 1
     await hub.world.state(room_id, ALICE, "m.room.topic", {"topic": "in the gap"})
     for n in range(3):
         last_id = await hub.world.send(room_id, ALICE, "m.room.message", {"body": str(n)})
@@ -393,7 +422,7 @@ async def test_history_before_the_join_is_fetched_with_the_states_it_had(pair: P
         sent.append(await hub.world.send(room_id, ALICE, "m.room.message", {"body": str(n)}))
     await join_far(pair, room_id, "11")
     room = await far.world.live.get(room_id)
-    assert await far.backfill.fetch_before(room.room_nid, None)
+    await fill_gaps(far, room.room_nid)
     here = [await far.world.event(event_id) for event_id in sent]
     positions = [event.position for event in here]
     assert all(position is not None and position < 0 for position in positions)
@@ -406,7 +435,7 @@ async def test_history_before_the_join_is_fetched_with_the_states_it_had(pair: P
             events = await get_events(world.db, state.values())
             states.append({e.event_id for e in events.values()})
         assert states[0] == states[1]
-    assert not await far.backfill.fetch_before(room.room_nid, None)
+    assert not await has_gaps(far.world.db, room.room_nid)
     assert await current_state(far.world, room_id) == await current_state(hub.world, room_id)
 
 
