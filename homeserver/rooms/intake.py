@@ -123,8 +123,13 @@ class Intake:
     async def _take(
         self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
     ) -> dict[EventId, str | None]:
-        """Take events that have no place here yet; for each why it is refused, or None."""
+        """Take events that have no place here yet; for each why it is refused, or None.
+
+        An event is not refused, although it is not kept, if it follows others that its server has
+        told and that cannot be judged: nothing is known to be wrong with it, and it may come again.
+        """
         pdus, told, refused = dict(new), NOTHING_TOLD, dict[EventId, str]()
+        between: dict[EventId, Pdu] = {}
         try:
             async with asyncio.timeout(CLOSING_TIMEOUT_S):
                 between = await self._events_between(origin, room, new)
@@ -149,6 +154,12 @@ class Intake:
         for event_id, verdict in list(soft_failed.items())[:1]:
             count = f"{len(soft_failed)} of {len(verdicts)} events"
             log.info("%s of %s soft-failed, %s: %s", count, room.room_id, event_id, verdict.reason)
+        kept = {i for i, verdict in verdicts.items() if verdict.standing is not None}
+        aside = put_aside(new, between.keys() & refused.keys() - kept)
+        for event_id in list(aside)[:1]:
+            count = f"{len(aside)} of {len(new)} events"
+            log.info("%s of %s put aside, %s: %s", count, room.room_id, event_id, refused[event_id])
+        refused = {i: reason for i, reason in refused.items() if i not in aside}
         in_circles = new.keys() - {pdu.event_id for pdu in ordered}
         refused |= dict.fromkeys(in_circles, "the event refers to itself, through others or not")
         return {event_id: refused.get(event_id) for event_id in new}
@@ -223,3 +234,12 @@ def withheld_from(pdus: Mapping[EventId, Pdu], unknown: set[EventId]) -> dict[Ev
         if any(i in unknown or i in refused for i in pdu.prev_events):
             refused[pdu.event_id] = "what the event follows cannot be had"
     return refused
+
+
+def put_aside(new: Mapping[EventId, Pdu], unjudged: set[EventId]) -> dict[EventId, Pdu]:
+    """The new events that follow unjudged ones, by way of each other or not."""
+    aside: dict[EventId, Pdu] = {}
+    for pdu in in_order(new):
+        if any(i in unjudged or i in aside for i in pdu.prev_events):
+            aside[pdu.event_id] = pdu
+    return aside

@@ -130,6 +130,27 @@ async def test_a_server_has_to_tell_what_its_event_follows(scene: Scene) -> None
     await scene.assert_healthy()
 
 
+async def test_what_follows_events_that_cannot_be_judged_is_put_aside_and_may_come_again(
+    scene: Scene,
+) -> None:
+    room, far = scene.room, scene.hostile
+    name = room.event("m.room.member", {"membership": "join", "displayname": "Rem"}, room.user())
+    (name_id,) = room.take(name)
+    _, told, last = room.say("lost", "told", "last")
+    far.answers |= {
+        "get_missing_events": {"events": [told]},
+        f"event/{name_id}": (404, {"errcode": "M_NOT_FOUND", "error": "no"}),
+        "event_auth": {"auth_chain": []},
+    }
+    assert await scene.sent(last) == {room.id_of(last): {}}
+    assert [await scene.standing(room.id_of(one)) for one in (told, last)] == [None, None]
+    assert asked(far, "get_missing_events") == 1
+    await scene.assert_healthy()
+    far.answers.clear()
+    assert await scene.sent(last) == {room.id_of(last): {}}
+    assert [await scene.standing(room.id_of(one)) for one in (told, last)] == [0, 0]
+
+
 async def test_what_fills_a_gap_is_handed_on_along_the_graph(scene: Scene) -> None:
     alice, room_id = scene.alice, scene.room_id
     said = await leave_gap(scene, *many(scene, 30))
