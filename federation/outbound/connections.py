@@ -11,8 +11,6 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -133,19 +131,6 @@ class Connections:
         if self._session is not None:
             await self._session.close()
         self._resolver.close()
-
-
-def build_tls_context(extra_ca_files: Iterable[Path], *, verify: bool) -> ssl.SSLContext:
-    """How the certificates of others are checked. Raises `OSError`, `ssl.SSLError`."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    for file in extra_ca_files:
-        context.load_verify_locations(file)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def reason_of(error: Exception) -> str:

@@ -16,11 +16,11 @@ from federation.outbound.client import build_path, url_of
 from federation.outbound.connections import (
     CONNECT_TIMEOUT_S,
     Connections,
-    build_tls_context,
     reason_of,
 )
 from federation.outbound.discovery import Discovered, Discovery
 from federation.outbound.resolver import Resolver
+from federation.outbound.tls import build_tls_context
 from federation.outbound.well_known import Delegation, WellKnown
 from federation.protocol.errors import InvalidParam, MatrixError
 from federation.protocol.identifiers import ServerName

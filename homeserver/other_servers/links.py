@@ -9,13 +9,14 @@ from federation.inbound.server_auth import ServerAuth
 from federation.outbound.address_guard import AddressGuard
 from federation.outbound.backoff import Backoff
 from federation.outbound.client import FederationClient
-from federation.outbound.connections import Connections, build_tls_context
+from federation.outbound.connections import Connections
 from federation.outbound.discovery import Discovery
 from federation.outbound.key_fetch import KeyFetch
 from federation.outbound.keyring import Keyring
 from federation.outbound.ports import DestinationStore, KeyCache, ServerKeyStore
 from federation.outbound.probing import Probing
 from federation.outbound.resolver import Resolver
+from federation.outbound.tls import build_tls_context
 from federation.outbound.well_known import WellKnown
 from federation.protocol.identifiers import ServerName
 from federation.protocol.retry_schedule import RetrySchedule
