@@ -3,11 +3,12 @@
 import pytest
 
 from tests.interop.conftest import Cast
-from tests.interop.rooms import agreed_state, send_to_device, share_a_room
+from tests.interop.rooms import agreed_state, send_to_device, share_a_room, whole_history
 
 pytestmark = pytest.mark.interop
 
 MISSED = 60
+MISSED_BY_FAR = 150
 TO_DEVICE = 100
 
 
@@ -36,3 +37,25 @@ async def test_who_was_stopped_catches_up_by_itself(cast: Cast) -> None:
     numbers = [event["content"]["n"] for event in cast.bobs.to_device]
     assert sorted(numbers) == list(range(TO_DEVICE))
     await cast.alices.until_event(rooms[0], await cast.bob.send(rooms[0], "I am back"))
+
+
+async def test_the_history_of_a_long_absence_is_complete(cast: Cast) -> None:
+    """The host has been started again meanwhile, and no longer knows what it did not send.
+
+    It tells of the latest event alone then, and the guest asks for what is before it.
+    """
+    room_id = await share_a_room(cast.alice, cast.bob, cast.host.name)
+    await cast.bobs.until_event(room_id, await cast.alice.send(room_id, "before"))
+    await cast.guest.stop()
+    texts = [f"missed {n}" for n in range(MISSED_BY_FAR)]
+    for text in texts:
+        await cast.alice.send(room_id, text)
+    await cast.host.stop()
+    await cast.host.start()
+    await cast.guest.start()
+    await cast.bobs.until(lambda: cast.bobs.texts(room_id)[-1:] == texts[-1:])
+    assert await whole_history(cast.bob, room_id, 1 + len(texts)) == ["before", *texts]
+    if cast.guest.kind == "hearth":
+        # The timeline breaks off where something is missing, and leads back to it.
+        assert cast.bobs.texts(room_id) == ["before", *texts]
+    await agreed_state(cast.alice, cast.bob, room_id)
