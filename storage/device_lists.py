@@ -30,7 +30,7 @@ UPSERT_LISTS = """
     INSERT INTO device_lists AS old (user_nid, stream_position, stream_id)
     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[])
     ON CONFLICT (user_nid) DO UPDATE
-       SET stream_position = excluded.stream_position,
+       SET stream_position = GREATEST(excluded.stream_position, old.stream_position),
            stream_id = coalesce(excluded.stream_id, old.stream_id)
 """
 
@@ -103,6 +103,8 @@ class AnnounceDevices(Write):
     with_names: bool
     """Whether other servers are told the names of devices."""
     announced_ts: int
+    is_for_servers_only: bool = False
+    """Whether nothing has changed that our own clients have to know."""
 
     @property
     def positions(self) -> int:
@@ -130,7 +132,9 @@ class AnnounceDevices(Write):
                 ]
             if write.device_ids:
                 stream_ids[write.user_nid] = first + len(write.device_ids) - 1
-            last[write.user_nid] = position, stream_ids.get(write.user_nid)
+            former, _ = last.get(write.user_nid, (0, None))
+            heard_at = former if write.is_for_servers_only else position
+            last[write.user_nid] = heard_at, stream_ids.get(write.user_nid)
         if rows:
             await db.execute(INSERT_EDUS, *map(list, zip(*rows, strict=True)))
         await db.execute(UPSERT_LISTS, list(last), *map(list, zip(*last.values(), strict=True)))
@@ -157,11 +161,14 @@ class AnnounceDevices(Write):
     def changes(self, position: int) -> Sequence[Change]:
         """Those in the rooms hear of it, and the sender."""
         first = position - self.positions + 1
-        changed = DeviceListChanged(position, self.user_nid, self.user_id, self.room_nids)
-        if not self.destinations:
-            return (changed,)
-        destinations = tuple(self.destinations)
-        return (*(EdusQueued(at, destinations) for at in range(first, position + 1)), changed)
+        found: list[Change] = []
+        if self.destinations:
+            destinations = tuple(self.destinations)
+            found += [EdusQueued(at, destinations) for at in range(first, position + 1)]
+        if not self.is_for_servers_only:
+            changed = DeviceListChanged(position, self.user_nid, self.user_id, self.room_nids)
+            found.append(changed)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

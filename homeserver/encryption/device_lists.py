@@ -5,6 +5,7 @@ user".
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from homeserver.clock import Clock
@@ -54,10 +55,10 @@ class DeviceLists:
         return (await self._announce(user_nid, user_id, device_ids, has_signing_keys=True),)
 
     async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
-        """A user has one more device, without keys as yet."""
+        """A user has one more device, without keys as yet: other servers list it nonetheless."""
         write = await self._announce(user_nid, user_id, (device_id,))
-        if write.room_nids:
-            await self._committer.commit(write)
+        if write.destinations:
+            await self._committer.commit(replace(write, is_for_servers_only=True))
 
     async def introduce(
         self, user_nid: int, user_id: UserId, servers: frozenset[ServerName]

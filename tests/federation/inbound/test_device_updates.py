@@ -60,6 +60,22 @@ async def test_who_follows_every_update_has_what_is_listed(homes: Homes, far: Fa
     assert phones[0].device_id not in devices
 
 
+async def test_a_device_without_keys_is_told_to_other_servers_only(
+    homes: Homes, far: FarServer
+) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await shared_room(alice, far)
+    await bob.join(room_id)
+    since = (await bob.sync())["next_batch"]
+    phone = await homes.second_device(alice)
+    update = (await edus(homes))[-1]
+    assert (update["device_id"], update.get("keys")) == (phone.device_id, None)
+    answer = await listed(far, alice)
+    assert answer["stream_id"] == update["stream_id"]
+    assert phone.device_id in [device["device_id"] for device in answer["devices"]]
+    assert "device_lists" not in await bob.sync(since)
+
+
 async def test_signatures_and_cross_signing_keys_are_told_and_listed(
     homes: Homes, far: FarServer
 ) -> None:

@@ -59,6 +59,14 @@ async def test_new_keys_are_told_to_those_who_share_a_room_and_to_the_user(
     await check(alice, await token(alice), NOTHING)
 
 
+async def test_a_device_without_keys_is_not_told(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    await share_room(alice, bob)
+    since = await token(alice)
+    await homes.second_device(bob)
+    await check(alice, since, NOTHING)
+
+
 async def test_the_same_keys_again_are_not_told(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     await share_room(alice, bob)
