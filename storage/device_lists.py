@@ -4,8 +4,8 @@ What other servers are told is read when the change is committed, after everythi
 with it: so their updates follow each other without a gap, and the last one tells the last state.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from federation.protocol.canonical_json import decode
@@ -54,6 +54,11 @@ class UserKeys:
     signatures: Signatures
     cross_signing: Mapping[tuple[int, str], Mapping[str, Any]]
     """By user and usage."""
+
+    def without(self, gone: Set[tuple[int, str]]) -> "UserKeys":
+        """The same less some devices."""
+        kept = {key: device for key, device in self.devices.items() if key not in gone}
+        return replace(self, devices=kept)
 
     def device_keys(self, device: KeyedDevice) -> dict[str, Any] | None:
         """A device's identity keys, if it has any."""
@@ -119,6 +124,15 @@ class AnnounceDevices(Write):
         )
         told = {write.user_nid for write, _ in placed if write.destinations}
         keys = await read_user_keys(db, told) if told else None
+        if keys is not None:
+            # They are removed after this, so that another write may still find them.
+            gone = {
+                (write.user_nid, device_id)
+                for write, _ in placed
+                if write.is_removal
+                for device_id in write.device_ids
+            }
+            keys = keys.without(gone)
         rows: list[tuple[ServerName, int, int, bytes]] = []
         last: dict[int, tuple[int, int | None]] = {}
         for write, position in placed:
@@ -146,7 +160,7 @@ class AnnounceDevices(Write):
         position = first
         for device_id in self.device_ids:
             prev_ids = () if former_stream_id is None else (former_stream_id,)
-            device = keys.devices.get((self.user_nid, device_id)) if not self.is_removal else None
+            device = keys.devices.get((self.user_nid, device_id))
             step = Step(position, prev_ids)
             update = device_update(
                 keys, self.user_id, device_id, device, step, with_names=self.with_names

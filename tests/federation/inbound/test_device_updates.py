@@ -5,6 +5,8 @@ from typing import Any
 
 from federation.protocol.canonical_json import decode
 from federation.protocol.device_lists import Update, judge_update
+from federation.protocol.identifiers import DeviceId, UserId
+from storage.devices import RemoveDevices
 from tests.federation.inbound.far_server import FarServer
 from tests.federation.inbound.test_transactions import shared_room
 from tests.homeserver.conftest import Client, Homes
@@ -58,6 +60,21 @@ async def test_who_follows_every_update_has_what_is_listed(homes: Homes, far: Fa
     assert now["stream_id"] == stream_id
     assert devices == {device["device_id"]: device["keys"] for device in now["devices"]}
     assert phones[0].device_id not in devices
+
+
+async def test_a_device_that_goes_in_the_commit_of_its_change_is_gone(
+    homes: Homes, far: FarServer
+) -> None:
+    alice = await homes.user()
+    await shared_room(alice, far)
+    phone = await homes.second_device(alice)
+    await device_of(phone)
+    lists, committer = homes.services.users.devices._device_lists, homes.services.committer
+    user_nid = await homes.services.names.users.get_nid(alice.user_id)
+    who = user_nid, UserId(alice.user_id), [DeviceId(phone.device_id)]
+    removal, change = await lists.writes_for_removal(*who), await lists.writes_for_change(*who)
+    await committer.commit(RemoveDevices(user_nid, who[2]), *removal, *change)
+    assert [update.get("deleted") for update in (await edus(homes))[-2:]] == [True, True]
 
 
 async def test_a_device_without_keys_is_told_to_other_servers_only(
