@@ -19,12 +19,16 @@ from dataclasses import dataclass, field, replace
 from federation.protocol.auth_events import CREATE, POWER_LEVELS, auth_event_places
 from federation.protocol.auth_rules.general import check_auth, check_auth_events
 from federation.protocol.auth_rules.state import AuthState
+from federation.protocol.canonical_json import encode_for
 from federation.protocol.errors import AuthRuleFailed, MatrixError
+from federation.protocol.event_format import parse_stored_pdu
 from federation.protocol.event_rendering import decode_event
 from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu, StateKey
+from federation.protocol.redaction import redact
 from homeserver.rooms.append import MEMBER, Append, find_relation
 from homeserver.rooms.live import Known, LiveRoom, LiveRooms, StateEntry
+from homeserver.rooms.redactions import may_redact
 from homeserver.rooms.resolver import Resolver, StateMap
 from storage.add_events import (
     AddEvent,
@@ -41,6 +45,7 @@ from storage.database import Database
 from storage.names import Names
 from storage.nids import Nids
 from storage.outgoing import RelayEvent
+from storage.redactions import RedactionApplied, waiting_redactions
 from storage.room_state import REMOVED, Snapshot
 from storage.state_layers import StateLayers
 
@@ -120,6 +125,7 @@ class Taking:
         self._resolver = Resolver(door.db, door.names, door.layers, door.edges, room)
         self._events = self._resolver.events
         self._known: dict[EventId, Known] = {}
+        self._redactions: dict[str, list[int]] = {}
         self._writes: list[Write] = []
 
     async def take(
@@ -128,6 +134,9 @@ class Taking:
         """Stage all of them; the future is that of the commit."""
         wanted = {i for pdu in pdus for i in (pdu.event_id, *pdu.prev_events, *pdu.auth_events)}
         self._known = await self._events.by_id(wanted)
+        self._redactions = await waiting_redactions(
+            self._door.db, self._room.room_nid, [pdu.event_id for pdu in pdus]
+        )
         verdicts: dict[EventId, Verdict] = {}
         for pdu in pdus:
             known = self._known.get(pdu.event_id)
@@ -148,9 +157,9 @@ class Taking:
         if hindrance is not None:
             return Verdict(None, hindrance)
         refusal = self._check_by_auth_events(pdu)
-        is_older = self._terms.older is not None
+        is_plain = self._terms.older is None and pdu.event_id not in self._redactions
         follows_room = set(pdu.prev_events) == set(self._room.extremities.values())
-        if follows_room and not is_older and refusal is None:
+        if follows_room and is_plain and refusal is None:
             refusal = await self._check_by_current_state(pdu)
             if refusal is None and pdu.event_id not in self._terms.unwanted:
                 return await self._stage_in_line(pdu)
@@ -229,7 +238,8 @@ class Taking:
             reason = reason or self._terms.unwanted.get(pdu.event_id)
             if reason is not None:
                 standing = Standing.SOFT_FAILED
-        add = await self._build(pdu, before, standing)
+        pdu, redaction_nid = await self._redacted(pdu)
+        add = await self._build(pdu, before, standing, redaction_nid)
         self._writes += [DropOutlier(k.event_nid) for k in [self._known.get(pdu.event_id)] if k]
         known = Known(add.event.event_nid, standing, add.event.snapshot_nid, pdu)
         self._know(known)
@@ -291,7 +301,22 @@ class Taking:
             return str(error)
         return None
 
-    async def _build(self, pdu: Pdu, before: Snapshot | None, standing: Standing) -> AddEvent:
+    async def _redacted(self, pdu: Pdu) -> tuple[Pdu, int | None]:
+        """The event as it is kept, and what redacted it before it came."""
+        waiting = self._redactions.get(pdu.event_id, ())
+        for event_nid, redaction in (await self._events.by_nid(waiting)).items():
+            if may_redact(redaction.pdu, pdu.sender, self._room.power):
+                version = self._room.version
+                fields = redact(decode_event(pdu.encoded, version), version)
+                encoded = encode_for(fields, version)
+                self._writes.append(RedactionApplied(event_nid))
+                kept = parse_stored_pdu(encoded, version, pdu.event_id, self._room.room_id)
+                return kept, event_nid
+        return pdu, None
+
+    async def _build(
+        self, pdu: Pdu, before: Snapshot | None, standing: Standing, redacted_by: int | None
+    ) -> AddEvent:
         """The event's row; the state after it is staged."""
         known = self._known.get(pdu.event_id)
         event_nid = known.event_nid if known else (await self._door.nids.events.take())[0]
@@ -311,7 +336,7 @@ class Taking:
             place_nid,
             after.snapshot_nid if after else None,
             replaced,
-            None,
+            redacted_by,
             standing,
             pdu.event_id,
             pdu.encoded,

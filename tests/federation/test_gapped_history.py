@@ -178,6 +178,22 @@ async def test_an_event_in_a_gap_is_found_by_its_time(scene: Scene) -> None:
     assert [i for i in older if i in said] == said[-2 - TOLD :: -1]
 
 
+async def test_a_redaction_is_applied_to_what_comes_after_it(scene: Scene) -> None:
+    alice, room_id, room = scene.alice, scene.room_id, scene.room
+    secret, kept, *others = many(scene, 30)
+    redacts = room.id_of(secret)
+    redaction = room.event("m.room.redaction", {"redacts": redacts, "reason": "oops"})
+    room.take(redaction)
+    await leave_gap(scene, secret, kept, *others, redaction)
+    shown = await timeline(alice, room_id, None)
+    await page_back(alice, room_id, shown["prev_batch"])
+    found = (await alice.get(f"v3/rooms/{room_id}/event/{redacts}")).ok()
+    assert found["content"] == {}
+    assert found["unsigned"]["redacted_because"]["event_id"] == room.id_of(redaction)
+    other = (await alice.get(f"v3/rooms/{room_id}/event/{room.id_of(kept)}")).ok()
+    assert other["content"] == kept["content"]
+
+
 async def test_what_comes_late_is_shown_when_it_comes_and_pages_have_the_rest_once(
     scene: Scene,
 ) -> None:
