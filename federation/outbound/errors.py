@@ -129,16 +129,21 @@ class Refused(FederationError):
         retry_after_ms: int | None = None,
     ) -> None:
         said = answer.get("error")
-        text = f": {said[:200]}" if isinstance(said, str) else ""
+        text = f": {' '.join(said[:200].split())}" if isinstance(said, str) else ""
         super().__init__(
             destination,
-            f"it answered {answer_status} {answer.get('errcode', '')}".rstrip() + text,
+            f"it answered {answer_status} {said_errcode(answer)}".rstrip() + text,
             answer_status=answer_status,
             answer=answer,
             transient=answer_status >= 500 or answer_status in (408, 429),
             reachable=True,
             retry_after_ms=retry_after_ms,
         )
+
+
+def said_errcode(answer: Mapping[str, Any]) -> str:
+    """The error code of an answer as a line of a log can hold it."""
+    return " ".join(str(answer.get("errcode", ""))[:100].split())
 
 
 class BadAnswer(FederationError):

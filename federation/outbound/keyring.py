@@ -39,6 +39,10 @@ FUTURE_MS = 3_600_000
 for a week at most, and an event's time is whatever its server says."""
 AT_ONCE = 20
 """How many servers are asked at the same time."""
+STRANGERS_AT_ONCE = 10
+"""How many of them are servers that were never heard of, and now claim to make requests."""
+MOST_STRANGERS = 100
+"""How many such requests wait; more are not believed until some have been looked into."""
 NOTARIES_FIRST = 8
 """If the keys of more servers are missing, as when a large room is joined, notaries are asked
 first: many of the servers may be long gone."""
@@ -73,6 +77,8 @@ class Keyring:
         "_random",
         "_slots_free",
         "_store",
+        "_stranger_slots",
+        "_strangers",
     )
 
     def __init__(
@@ -96,6 +102,8 @@ class Keyring:
         self._missing: Expiring[tuple[ServerName, KeyId], Missing] = Expiring(REMEMBERED, clock)
         self._fetching: SingleFlight[ServerName, ServerKeys | None] = SingleFlight()
         self._slots_free = asyncio.Semaphore(AT_ONCE)
+        self._stranger_slots = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self._strangers = 0
 
     async def verify_keys(
         self, wanted: Wanted, *, backoff: bool = True
@@ -120,7 +128,11 @@ class Keyring:
         if lacking := lacking_of(capped, found):
             merge(found, await self._from_store(lacking))
         if lacking := lacking_of(capped, found):
-            await self._ask_for(self._not_given_up(lacking), found, backoff=backoff)
+            wanting = self._not_given_up(lacking)
+            if backoff:
+                await self._ask_for(wanting, found, backoff=True)
+            else:
+                await self._ask_for_requester(wanting, found)
         return {
             server_name: {key_id: keys[key_id] for key_id in wanted[server_name] if key_id in keys}
             for server_name, keys in found.items()
@@ -189,6 +201,26 @@ class Keyring:
         for server_name, keys in lacking.items():
             for key_id in keys:
                 self._give_up(server_name, key_id)
+
+    async def _ask_for_requester(self, lacking: Wanted, found: Keys) -> None:
+        """Ask for the keys of who claims to make a request.
+
+        Anybody can claim to be any server, also one that never answers; servers whose keys we have
+        seen do not wait for those that we hear of for the first time.
+        """
+        known = await self._stored_by_server(dict.fromkeys(lacking, ()))
+        if lacking.keys() <= known.keys():
+            await self._ask_for(lacking, found, backoff=False)
+            return
+        if self._strangers >= MOST_STRANGERS:
+            log.info("too many unknown servers at once; not asking %s for keys", ", ".join(lacking))
+            return
+        self._strangers += 1
+        try:
+            async with self._stranger_slots:
+                await self._ask_for(lacking, found, backoff=False)
+        finally:
+            self._strangers -= 1
 
     async def _ask_servers(self, lacking: Wanted, backoff: bool) -> Keys:
         found = keys_in(await self._fetch_directly(list(lacking), backoff=backoff))

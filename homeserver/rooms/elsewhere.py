@@ -41,6 +41,8 @@ log = logging.getLogger("hearth.membership")
 MEMBER = "m.room.member"
 CREATE = "m.room.create"
 MAX_STRIPPED_EVENTS = 100
+MAX_STRIPPED_BYTES = 262_144
+"""What is shown of a room that somebody was invited to: as much as ever was useful."""
 MAX_SERVERS = 10
 
 
@@ -104,7 +106,7 @@ class Elsewhere:
         signed = cosign_event(invite, self._server_name, self._key)
         room = await self._names.rooms.find(room_id)
         if room is None or not await is_held_here(self._db, room.room_nid):
-            await self._keep(signed, Membership.INVITE, orjson.dumps(shown))
+            await self._keep(signed, Membership.INVITE, encode_shown(shown))
         return signed
 
     async def keep_knock(self, knock: Pdu, stripped_state: Sequence[Fields]) -> None:
@@ -112,7 +114,7 @@ class Elsewhere:
         shown = list(stripped_state[:MAX_STRIPPED_EVENTS])
         if must_be_pdus(knock.room_version):
             shown = await self._genuine(shown, knock.room_id, knock.room_version)
-        await self._keep(knock, Membership.KNOCK, orjson.dumps(shown))
+        await self._keep(knock, Membership.KNOCK, encode_shown(shown))
 
     async def keep_leave(self, leave: Pdu) -> None:
         """Remember that an invite was turned down, or a knock taken back."""
@@ -281,3 +283,22 @@ def must_be_pdus(version: RoomVersion) -> bool:
     `PUT /_matrix/federation/v2/invite`.
     """
     return version.create_event_is_room_id
+
+
+def encode_shown(stripped_state: Sequence[Fields]) -> bytes:
+    """What another server shows of its room, as much of it as is kept, as JSON."""
+    shown, size = list[bytes](), 0
+    for event in stripped_state[:MAX_STRIPPED_EVENTS]:
+        encoded = orjson.dumps(dict(event))
+        size += len(encoded)
+        if size > MAX_STRIPPED_BYTES:
+            break
+        if is_state_event(event):
+            shown.append(encoded)
+    return b"[%s]" % b",".join(shown)
+
+
+def is_state_event(event: Fields) -> bool:
+    """Whether an event has the form that clients rely on."""
+    texts = (event.get(name) for name in ("type", "state_key", "sender"))
+    return isinstance(event.get("content"), Mapping) and all(isinstance(t, str) for t in texts)

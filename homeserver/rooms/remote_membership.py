@@ -47,7 +47,7 @@ from homeserver.rooms.ports import AliasTarget, DirectoryQuery
 from homeserver.rooms.remote_events import Signatures
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.stripped_state import stripped_state_of
-from homeserver.rooms.verified import verify_events
+from homeserver.rooms.verified import is_storable, verify_events
 from storage.database import Database
 from storage.names import Names
 
@@ -274,11 +274,14 @@ class RemoteMembership:
             version = get_room_version(template.room_version)
             pairs = version.event_format is EventFormat.V1
             opaque_id = secrets.token_urlsafe(16) if pairs else None
-            return complete_event(
+            event = complete_event(
                 fields, version, self._server_name, self._key, opaque_id=opaque_id
             )
         except (BadJson, InvalidEvent, TooLarge, UnsupportedRoomVersion) as error:
             raise BadAnswer(server, f"its template makes no event: {error.message}") from error
+        if not is_storable(event):
+            raise BadAnswer(server, "its template makes an event that cannot be kept")
+        return event
 
     async def _try_servers(
         self,

@@ -44,6 +44,8 @@ class FarPeer:
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """The paths that our server has asked for."""
+    received: list[tuple[str, bytes]] = field(default_factory=list)
+    """The paths and bodies of our server's requests that change something."""
     transactions: int = 0
     server: web.Server = field(init=False)
 
@@ -57,9 +59,13 @@ class FarPeer:
 
     def transaction(self, *pdus: Mapping[str, Any], edus: Any = (), **more: Any) -> bytes:
         """The JSON of a transaction, canonical however deep it is."""
-        body = {"origin": self.name, "origin_server_ts": 1, "pdus": list(pdus), "edus": list(edus)}
+        return self.encoded({"pdus": list(pdus), "edus": list(edus), **more})
+
+    def encoded(self, body: Mapping[str, Any]) -> bytes:
+        """The JSON of a transaction with this in it."""
+        envelope = {"origin": self.name, "origin_server_ts": 1, **body}
         return json.dumps(
-            {**body, **more}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+            envelope, sort_keys=True, separators=(",", ":"), ensure_ascii=False
         ).encode()
 
     async def put_bytes(self, path: str, body: bytes) -> Answer:
@@ -136,6 +142,8 @@ class FarPeer:
         path = unquote(request.path)
         self.asked.append(path)
         body = await request.read()
+        if request.method == "PUT":
+            self.received.append((path, body))
         for prefix in sorted(self.answers, key=len, reverse=True):
             if path.startswith((prefix, f"{FEDERATION}/{prefix}")):
                 answer = self.answers[prefix]

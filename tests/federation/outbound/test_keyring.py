@@ -9,6 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from federation.outbound.keyring import MOST_STRANGERS, STRANGERS_AT_ONCE
 from federation.outbound.ports import StoredKey
 from federation.protocol.identifiers import KeyId, ServerName
 from federation.protocol.server_keys import KeyQuery, VerifyKey, build_server_keys
@@ -348,3 +349,38 @@ async def test_objects_are_renewed_at_half_of_their_life_if_possible(net: Networ
     net.now_ts += 30 * DAY_MS
     assert len(await us.keyring.stored_objects([query])) == 1, "what was known is told"
     assert await us.keyring.stored_objects([KeyQuery(ServerName("no.test:1"), (), 0)]) == []
+
+
+async def test_strangers_keep_no_known_server_waiting(net: Network) -> None:
+    """Whoever claims to be servers that never answer holds up only those never heard of."""
+    peer, name = await server(net, "a.test", A_KEY)
+    us = net.us()
+    assert await key_of(us, name) is not None
+    net.now_ts += 8 * DAY_MS
+    peer.answers[KEYS] = published(name, A_KEY, valid_until_ts=net.now_ts + DAY_MS)
+    asked = asyncio.Event()
+
+    async def silent(_request: web.BaseRequest) -> web.StreamResponse:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    liar = await net.peer("*.x.test", port=0)
+    liar.answers[KEYS] = silent
+    claimed = [f"n{number}.x.test" for number in range(MOST_STRANGERS + 5)]
+    net.hosts.table |= dict.fromkeys(claimed, (liar.address,))
+    strangers = [
+        asyncio.create_task(key_of(us, f"{host}:{liar.port}", backoff=False)) for host in claimed
+    ]
+    try:
+        async with asyncio.timeout(8):
+            await asked.wait()
+            fresh = await key_of(us, name, minimum_ts=net.now_ts, backoff=False)
+        assert fresh is not None
+        assert fresh.valid_until_ts >= net.now_ts
+        assert sum(task.done() for task in strangers) == len(claimed) - MOST_STRANGERS
+        assert len(liar.seen) <= STRANGERS_AT_ONCE
+    finally:
+        for task in strangers:
+            task.cancel()
+        await asyncio.gather(*strangers, return_exceptions=True)

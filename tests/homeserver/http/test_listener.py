@@ -154,6 +154,20 @@ async def test_idle_connections_are_closed_in_the_end() -> None:
         writer.close()
 
 
+async def test_headers_that_trickle_in_are_not_waited_for() -> None:
+    settings = HttpSettings(keepalive_s=0.3)
+    async with running_server((), settings=settings) as server:
+        reader, writer = await server.connect()
+        answer = asyncio.create_task(reader.read())
+        async with asyncio.timeout(PATIENCE_S):
+            writer.write(b"GET / HTTP/1.1\r\n")
+            while not answer.done():
+                writer.write(b"X: x\r\n")
+                await asyncio.sleep(0.02)
+        assert answer.exception() is not None or answer.result() == b""
+        writer.close()
+
+
 async def test_an_address_in_use_is_an_error() -> None:
     async with running_server(()) as server:
         with pytest.raises(OSError, match="address already in use"):
