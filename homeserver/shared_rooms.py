@@ -15,6 +15,7 @@ from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering
 from homeserver.rooms.gap_states import GapStates
+from homeserver.rooms.held import HeldEvents
 from homeserver.rooms.intake import Intake
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.outliers import Outliers
@@ -71,8 +72,9 @@ def build_shared_rooms(
     elsewhere = Elsewhere(db, names, nids, committer, signatures, invitations, name, key)
     fetcher = EventFetcher(links.client)
     gaps = GapStates(db, names, outliers, signatures, fetcher)
+    held = HeldEvents(db, committer, clock)
     return SharedRooms(
-        intake=Intake(db, live, arrivals, policies, gaps, elsewhere, signatures, fetcher),
+        intake=Intake(db, live, arrivals, policies, gaps, held, elsewhere, signatures, fetcher),
         backfill=Backfill(
             db, names, live, committer, arrivals, signatures, fetcher, gaps, clock, name
         ),

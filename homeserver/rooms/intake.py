@@ -19,6 +19,7 @@ from federation.protocol.pdu import Pdu
 from homeserver.rooms.arrivals import NOTHING_TOLD, Arrivals, find_known
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.gap_states import GapStates
+from homeserver.rooms.held import HeldEvents
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
@@ -67,6 +68,7 @@ class Intake:
         arrivals: Arrivals,
         policies: PolicyServers,
         gaps: GapStates,
+        held: HeldEvents,
         elsewhere: Elsewhere,
         signatures: Signatures,
         source: EventSource,
@@ -76,6 +78,7 @@ class Intake:
         self._arrivals = arrivals
         self._policies = policies
         self._gaps = gaps
+        self._held = held
         self._elsewhere = elsewhere
         self._signatures = signatures
         self._source = source
@@ -104,8 +107,21 @@ class Intake:
             results |= dict.fromkeys(pdus.keys() - new.keys())
             if new:
                 results |= await self._take(origin, room, new)
+            await self._try_held(origin, room)
         tell_of_refusals(log, origin, room_id, results)
         return results
+
+    async def _try_held(self, origin: str, room: LiveRoom) -> None:
+        """Take events again that the server has sent before and that could not be judged."""
+        held = await self._held.due(origin, room)
+        if not held:
+            return
+        known = await find_known(self._db, room, held)
+        placed = {i for i, one in known.items() if one.snapshot_nid is not None}
+        await self._held.release(origin, room, placed)
+        waiting = {i: pdu for i, pdu in held.items() if i not in placed}
+        if waiting:
+            await self._take(origin, room, waiting)
 
     @asynccontextmanager
     async def _turn(self, origin: str, room_id: str) -> AsyncIterator[None]:
@@ -125,8 +141,8 @@ class Intake:
     ) -> dict[EventId, str | None]:
         """Take events that have no place here yet; for each why it is refused, or None.
 
-        An event is not refused, although it is not kept, if it follows others that its server has
-        told and that cannot be judged: nothing is known to be wrong with it, and it may come again.
+        An event that follows others which its server has told and which cannot be judged is not
+        refused but held: nothing is known to be wrong with it.
         """
         pdus, told, refused = dict(new), NOTHING_TOLD, dict[EventId, str]()
         between: dict[EventId, Pdu] = {}
@@ -155,11 +171,14 @@ class Intake:
             count = f"{len(soft_failed)} of {len(verdicts)} events"
             log.info("%s of %s soft-failed, %s: %s", count, room.room_id, event_id, verdict.reason)
         kept = {i for i, verdict in verdicts.items() if verdict.standing is not None}
-        aside = put_aside(new, between.keys() & refused.keys() - kept)
+        aside = unjudged_followers(new, between.keys() & refused.keys() - kept)
+        await self._held.release(origin, room, kept)
         for event_id in list(aside)[:1]:
             count = f"{len(aside)} of {len(new)} events"
-            log.info("%s of %s put aside, %s: %s", count, room.room_id, event_id, refused[event_id])
+            log.info("%s of %s held, %s: %s", count, room.room_id, event_id, refused[event_id])
         refused = {i: reason for i, reason in refused.items() if i not in aside}
+        if aside:
+            refused |= await self._held.hold(origin, room, aside)
         in_circles = new.keys() - {pdu.event_id for pdu in ordered}
         refused |= dict.fromkeys(in_circles, "the event refers to itself, through others or not")
         return {event_id: refused.get(event_id) for event_id in new}
@@ -236,7 +255,7 @@ def withheld_from(pdus: Mapping[EventId, Pdu], unknown: set[EventId]) -> dict[Ev
     return refused
 
 
-def put_aside(new: Mapping[EventId, Pdu], unjudged: set[EventId]) -> dict[EventId, Pdu]:
+def unjudged_followers(new: Mapping[EventId, Pdu], unjudged: set[EventId]) -> dict[EventId, Pdu]:
     """The new events that follow unjudged ones, by way of each other or not."""
     aside: dict[EventId, Pdu] = {}
     for pdu in in_order(new):

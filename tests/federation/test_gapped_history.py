@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from homeserver.rooms.held import MOST_HELD
 from tests.federation.certificates import Authority
 from tests.federation.hostile.far_peer import FarPeer
 from tests.federation.hostile.health import Scene, Setting
@@ -130,10 +131,11 @@ async def test_a_server_has_to_tell_what_its_event_follows(scene: Scene) -> None
     await scene.assert_healthy()
 
 
-async def test_what_follows_events_that_cannot_be_judged_is_put_aside_and_may_come_again(
+async def test_what_follows_events_that_cannot_be_judged_is_kept_until_it_can_be(
     scene: Scene,
 ) -> None:
     room, far = scene.room, scene.hostile
+    beside = room.event()
     name = room.event("m.room.member", {"membership": "join", "displayname": "Rem"}, room.user())
     (name_id,) = room.take(name)
     _, told, last = room.say("lost", "told", "last")
@@ -146,9 +148,28 @@ async def test_what_follows_events_that_cannot_be_judged_is_put_aside_and_may_co
     assert [await scene.standing(room.id_of(one)) for one in (told, last)] == [None, None]
     assert asked(far, "get_missing_events") == 1
     await scene.assert_healthy()
+    await scene.restart()
     far.answers.clear()
-    assert await scene.sent(last) == {room.id_of(last): {}}
+    assert await scene.sent(beside) == {room.id_of(beside): {}}
     assert [await scene.standing(room.id_of(one)) for one in (told, last)] == [0, 0]
+    assert not await scene.homes.services.db.fetch("SELECT 1 FROM held_events")
+
+
+async def test_what_cannot_be_judged_is_kept_only_so_far(scene: Scene) -> None:
+    room, far = scene.room, scene.hostile
+    name = room.event("m.room.member", {"membership": "join", "displayname": "Rem"}, room.user())
+    (name_id,) = room.take(name)
+    _, told = room.say("lost", "told")
+    far.answers |= {
+        "get_missing_events": {"events": [told]},
+        f"event/{name_id}": (404, {"errcode": "M_NOT_FOUND", "error": "no"}),
+        "event_auth": {"auth_chain": []},
+    }
+    refused = 0
+    for _ in range(3):
+        batch = [room.event(prev=[room.id_of(told)]) for _ in range(40)]
+        refused += sum("error" in answer for answer in (await scene.sent(*batch)).values())
+    assert refused == 3 * 40 - MOST_HELD
 
 
 async def test_what_fills_a_gap_is_handed_on_along_the_graph(scene: Scene) -> None:

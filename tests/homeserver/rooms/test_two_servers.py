@@ -22,6 +22,7 @@ from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering, Welcome
 from homeserver.rooms.gap_states import GapStates
+from homeserver.rooms.held import HeldEvents
 from homeserver.rooms.intake import Intake
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.remote_events import Fields
@@ -191,7 +192,10 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         name,
         KEYS[name],
     )
-    intake = Intake(world.db, world.live, arrivals, policies, gaps, elsewhere, signatures, peer)
+    held = HeldEvents(world.db, world.committer, lambda: 5_000_000)
+    intake = Intake(
+        world.db, world.live, arrivals, policies, gaps, held, elsewhere, signatures, peer
+    )
     backfill = Backfill(
         world.db,
         world.names,
