@@ -30,13 +30,19 @@ def bridged(scene: Scene) -> Fields:
     return last
 
 
+def is_heard(request: web.BaseRequest) -> bool:
+    """Whether the other side has not hung up."""
+    return request.transport is not None and not request.transport.is_closing()
+
+
 async def trickle(request: web.BaseRequest) -> web.StreamResponse:
     """Give an answer a byte at a time, without end."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    while True:
+    while is_heard(request):
         await response.write(b" ")
         await asyncio.sleep(0.05)
+    return response
 
 
 async def reset(request: web.BaseRequest) -> web.StreamResponse:
@@ -53,8 +59,9 @@ async def endless(request: web.BaseRequest) -> web.StreamResponse:
     """Give an answer that has no end, as fast as it is read."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    while True:
+    while is_heard(request):
         await response.write(b" " * MEBIBYTE)
+    return response
 
 
 async def bomb(request: web.BaseRequest) -> web.StreamResponse:
