@@ -127,12 +127,6 @@ async def get_snapshots(db: Database, snapshot_nids: Iterable[int]) -> list[Snap
     return [Snapshot(nid, tuple(map(Layer, layers, sizes))) for nid, layers, sizes in rows]
 
 
-async def get_snapshot(db: Database, snapshot_nid: int) -> Snapshot:
-    """The stack of a snapshot that was written."""
-    (snapshot,) = await get_snapshots(db, (snapshot_nid,))
-    return snapshot
-
-
 SELECT_LAYERS = """
     SELECT snapshot_nid, places, event_nids
       FROM state_snapshots

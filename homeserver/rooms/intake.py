@@ -148,11 +148,10 @@ class Intake:
         between: dict[EventId, Pdu] = {}
         try:
             async with asyncio.timeout(CLOSING_TIMEOUT_S):
-                between = await self._events_between(origin, room, new)
+                between, unknown = await self._events_between(origin, room, new)
                 pdus |= between
-                told = await self._states_behind_gaps(origin, room, pdus, between)
-                unknown = await self._unknown_prev(room, pdus) - told.after.keys()
-                refused = withheld_from(pdus, unknown)
+                told = await self._states_behind_gaps(origin, room, between, unknown)
+                refused = withheld_from(pdus, unknown - told.after.keys())
                 certain = {i: pdu for i, pdu in pdus.items() if i not in refused}
                 await self._gaps.have_auth_events(origin, room, certain)
         except TimeoutError:
@@ -191,14 +190,17 @@ class Intake:
 
     async def _events_between(
         self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]
-    ) -> dict[EventId, Pdu]:
-        """Events between the room as it stands and new ones, as far as they can be had."""
+    ) -> tuple[dict[EventId, Pdu], set[EventId]]:
+        """Events between the room as it stands and new ones, as far as they can be had.
+
+        Beside them what they and the new ones follow that is still unknown.
+        """
         between: dict[EventId, Pdu] = {}
+        unknown = await self._unknown_prev(room, new)
         for _ in range(MISSING_ROUNDS):
-            everything = {**new, **between}
-            unknown = await self._unknown_prev(room, everything)
             if not unknown:
                 break
+            everything = {**new, **between}
             latest = [i for i, pdu in everything.items() if unknown & set(pdu.prev_events)]
             try:
                 found = await self._source.missing_events(
@@ -215,24 +217,26 @@ class Intake:
             verified = await self._verify(found, room)
             linked = reached_from(unknown, verified.pdus, lambda pdu: pdu.prev_events)
             fresh = {i: p for i, p in linked.items() if i not in everything}
-            between |= fresh
-            if not fresh or len(found) < FULL_ANSWER:
+            if not fresh:
                 break
-        return between
+            between |= fresh
+            unknown = await self._unknown_prev(room, {**new, **between})
+            if len(found) < FULL_ANSWER:
+                break
+        return between, unknown
 
     async def _states_behind_gaps(
         self,
         origin: str,
         room: LiveRoom,
-        pdus: Mapping[EventId, Pdu],
         between: Mapping[EventId, Pdu],
+        unknown: set[EventId],
     ) -> Told:
         """The states after the unknown events that those between follow, as far as they are told.
 
         What an event itself follows that a server sends it has to tell as events: who keeps that
         back might have the room go on from whatever state it likes.
         """
-        unknown = await self._unknown_prev(room, pdus)
         behind = [i for pdu in in_order(between) for i in pdu.prev_events if i in unknown]
         states: dict[EventId, StateMap] = {}
         for event_id in list(dict.fromkeys(behind))[:MOST_UNKNOWN_REFERENCES]:

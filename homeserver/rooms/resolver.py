@@ -21,7 +21,7 @@ from federation.protocol.state_resolution.conflicted import (
 )
 from federation.protocol.state_resolution.known_events import Loaded
 from federation.protocol.state_resolution.resolve import resolve
-from homeserver.rooms.live import Known, LiveRoom
+from homeserver.rooms.live import LiveRoom
 from homeserver.rooms.room_events import RoomEvents
 from storage.auth_edges import AuthEdges, Edges, find_vouching
 from storage.changes import Standing
@@ -55,14 +55,8 @@ class Resolver:
         self._layers = layers
         self._all_edges = edges
         self._version: RoomVersion = room.version
-        self._edges: dict[int, Sequence[int]] = {}
         self._room = room
         self.events = RoomEvents(db, room)
-
-    def add(self, known: Known, auth_nids: Sequence[int]) -> None:
-        """Make known an event that is about to be stored."""
-        self.events.add(known)
-        self._edges[known.event_nid] = list(auth_nids)
 
     async def resolve_snapshots(self, snapshots: Sequence[Snapshot]) -> tuple[int, dict[int, int]]:
         """Which of the states comes closest to what they resolve to, and what leads from it there.
@@ -88,15 +82,11 @@ class Resolver:
         changes = {p: e for p, e in resolved.items() if first.get(p) != e}
         return 0, changes | {p: REMOVED for p in first if p not in resolved}
 
-    async def resolve(
-        self, states: Sequence[StateMap], rest: Undisputed | None = None
-    ) -> dict[int, int]:
+    async def resolve(self, states: Sequence[StateMap], rest: Undisputed) -> dict[int, int]:
         """The state that the room's version makes of several.
 
-        `states` are whole, or `rest` has what is the same in all of them; it stays out of the
-        answer.
+        `rest` has what is the same in all of them; it stays out of the answer.
         """
-        rest = rest or NOTHING_ELSE
         is_version_1 = self._version.state_resolution is StateResolution.V1
         split = split_conflicted(states, absence_conflicts=not is_version_1)
         if not split.conflicted:
@@ -122,7 +112,7 @@ class Resolver:
         """
         if self._version.state_resolution is StateResolution.V1:
             return set(), set()
-        unsaved = {**self._room.ahead.edges, **self._edges}
+        unsaved = self._room.ahead.edges
         edges = await self._all_edges.reached(split.conflicted_events, unsaved)
         disputed = [{s[p] for p in split.conflicted if p in s} for s in states]
         difference = find_auth_difference(disputed, edges) - split.conflicted_events
@@ -219,11 +209,3 @@ class Resolver:
         known = await self.events.by_nid(state.values())
         places = await self._names.places.get_places(state)
         return {places[place]: known[nid].pdu.event_id for place, nid in state.items()}
-
-
-async def _nothing(_places: Iterable[int] = ()) -> StateMap:
-    return {}
-
-
-NOTHING_ELSE = Undisputed(_nothing, _nothing)
-"""For states that are whole."""

@@ -18,7 +18,7 @@ from storage.room_state import (
     find_changes,
     get_layers,
     get_places_at,
-    get_snapshot,
+    get_snapshots,
     get_state,
     get_states,
     layers_to_merge,
@@ -106,7 +106,7 @@ async def test_a_written_stack_is_read_back(db) -> None:
     snapshots, _ = derive_all([(number - 1, {number: number}) for number in range(1, 12)])
     await NewSnapshot.store(db, [(snapshot, 0) for snapshot in snapshots])
     for written in snapshots:
-        assert await get_snapshot(db, written.snapshot.snapshot_nid) == written.snapshot
+        assert await get_snapshots(db, [written.snapshot.snapshot_nid]) == [written.snapshot]
     assert await get_layers(db, [3, 1]) == [snapshots[2].entries, snapshots[0].entries]
 
 
