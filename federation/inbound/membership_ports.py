@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from federation.inbound.ports import SignedRequest
 from federation.protocol.identifiers import RoomId, ServerName, UserId
 from federation.protocol.pdu import Pdu
 
@@ -139,24 +140,12 @@ class MembershipServices(Protocol):
         """Invites by address."""
 
 
-class MembershipCall(Protocol):
+class MembershipCall(SignedRequest, Protocol):
     """A request as the handlers of memberships know it."""
 
     @property
     def services(self) -> MembershipServices:
         """What the server can do."""
-
-    @property
-    def path(self) -> Mapping[str, str]:
-        """The path parameters, percent-decoded."""
-
-    @property
-    def json(self) -> Mapping[str, Any]:
-        """The body's object."""
-
-    @property
-    def origin(self) -> ServerName:
-        """The server that signed the request."""
 
     def query_list(self, name: str) -> list[str]:
         """All values of a query parameter."""

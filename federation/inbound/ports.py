@@ -55,12 +55,8 @@ class KeyServices(Protocol):
         """Which version of hearth this is."""
 
 
-class KeyCall(Protocol):
-    """A request as the handlers of keys know it."""
-
-    @property
-    def services(self) -> KeyServices:
-        """What the server can do."""
+class Request(Protocol):
+    """What handlers know of every request."""
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -69,6 +65,22 @@ class KeyCall(Protocol):
     @property
     def json(self) -> Mapping[str, Any]:
         """The body's object."""
+
+
+class SignedRequest(Request, Protocol):
+    """What handlers know of every request that another server has signed."""
+
+    @property
+    def origin(self) -> ServerName:
+        """The server that signed the request."""
+
+
+class KeyCall(Request, Protocol):
+    """A request as the handlers of keys know it."""
+
+    @property
+    def services(self) -> KeyServices:
+        """What the server can do."""
 
     def query_int(
         self, name: str, default: int, *, minimum: int = 0, maximum: int = 2**63 - 1

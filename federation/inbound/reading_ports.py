@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
+from federation.inbound.ports import SignedRequest
 from federation.protocol.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 
 
@@ -215,7 +216,7 @@ class AnsweringServices(Protocol):
         """What the answers come from."""
 
 
-class ReadingCall(Protocol):
+class ReadingCall(SignedRequest, Protocol):
     """A request as the handlers of questions know it.
 
     The query's methods raise `InvalidParam`, and `MissingParam` where a parameter is required.
@@ -224,18 +225,6 @@ class ReadingCall(Protocol):
     @property
     def services(self) -> AnsweringServices:
         """What the server can do."""
-
-    @property
-    def path(self) -> Mapping[str, str]:
-        """The path parameters, percent-decoded."""
-
-    @property
-    def json(self) -> Mapping[str, Any]:
-        """The body's object."""
-
-    @property
-    def origin(self) -> ServerName:
-        """The server that signed the request."""
 
     def query_str(self, name: str) -> str:
         """A required query parameter."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import orjson
 
 from federation.inbound.edus import Edus
+from federation.inbound.ports import SignedRequest
 from federation.inbound.receiving_ports import (
     Clock,
     Fields,
@@ -235,24 +236,12 @@ class TransactionServices(Protocol):
         """Takes transactions."""
 
 
-class TransactionCall(Protocol):
+class TransactionCall(SignedRequest, Protocol):
     """A request that brings a transaction."""
 
     @property
     def services(self) -> TransactionServices:
         """What the server can do."""
-
-    @property
-    def path(self) -> Mapping[str, str]:
-        """The path parameters, percent-decoded."""
-
-    @property
-    def json(self) -> Mapping[str, Any]:
-        """The body's object."""
-
-    @property
-    def origin(self) -> ServerName:
-        """The server that signed the request."""
 
 
 @endpoint(
