@@ -5,15 +5,14 @@ the same event (two change the power levels, three the topic, three a membership
 after all of them. Signatures are not checked here; rooms are of version 11.
 """
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import uvloop
 
+from bench.private_world import run_in_private_world
 from bench.processor_time import postgres_seconds, process_seconds
 from federation.protocol.auth_events import auth_event_places
 from federation.protocol.build_event import build_event
@@ -22,9 +21,7 @@ from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import get_room_version
 from federation.protocol.signatures import signing_key_from_seed
 from homeserver.rooms.arrivals import Arrivals
-from migrations.apply import apply_migrations
-from storage.cluster import Cluster, ClusterSettings
-from tests.homeserver.rooms.world import ALICE, World, open_world
+from tests.homeserver.rooms.world import ALICE, World
 
 SIZES = (10, 1_000, 20_000)
 ROUNDS = 20
@@ -130,28 +127,11 @@ async def measure(world: World, size: int, directory: Path) -> None:
     )
 
 
-async def build_and_measure(directory: Path) -> None:
-    """Measure over a database of its own."""
-    cluster = Cluster(directory, ClusterSettings(durable=False))
-    await cluster.start()
-    try:
-        admin = await asyncpg.connect(cluster.dsn)
-        await apply_migrations(admin)
-        async with open_world(cluster.dsn) as world:
-            for size in SIZES:
-                await measure(world, size, directory)
-        await admin.close()
-    finally:
-        await cluster.stop()
-
-
-def main() -> None:
-    """Run it."""
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        uvloop.run(build_and_measure(directory))
+async def measure_all(world: World, _admin: asyncpg.Connection, directory: Path) -> None:
+    """Measure rooms of all sizes."""
+    for size in SIZES:
+        await measure(world, size, directory)
 
 
 if __name__ == "__main__":
-    main()
+    run_in_private_world(measure_all)

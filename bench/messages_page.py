@@ -4,19 +4,16 @@ Run as `python -m bench.messages_page`. The history is that of a joined member, 
 from the end of a room with 50,000 events and a few threads and edits.
 """
 
-import tempfile
 import time
 from pathlib import Path
 
 import asyncpg
-import uvloop
 
+from bench.private_world import run_in_private_world
 from bench.processor_time import postgres_seconds, process_seconds
 from homeserver.rooms.history import History, MessagesRequest
 from homeserver.rooms.history_token import parse_point
-from migrations.apply import apply_migrations
-from storage.cluster import Cluster, ClusterSettings
-from tests.homeserver.rooms.world import ALICE, BOB, World, open_world
+from tests.homeserver.rooms.world import ALICE, BOB, World
 
 ROOMS = 4
 COPIES = 50_000
@@ -78,30 +75,13 @@ async def measure(history: History, world: World, room_id: str, directory: Path)
         )
 
 
-async def build_and_measure(directory: Path) -> None:
+async def build_and_measure(world: World, admin: asyncpg.Connection, directory: Path) -> None:
     """Build the rooms and measure."""
-    cluster = Cluster(directory, ClusterSettings(durable=False))
-    await cluster.start()
-    try:
-        admin = await asyncpg.connect(cluster.dsn)
-        await apply_migrations(admin)
-        async with open_world(cluster.dsn) as world:
-            rooms = [await fill_room(world, admin) for _ in range(ROOMS)]
-            await admin.execute("ANALYZE")
-            history = History(world.db, world.names, world.clients, world.ignored)
-            await measure(history, world, rooms[0], directory)
-        await admin.close()
-    finally:
-        await cluster.stop()
-
-
-def main() -> None:
-    """Measure over a database of its own."""
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        uvloop.run(build_and_measure(directory))
+    rooms = [await fill_room(world, admin) for _ in range(ROOMS)]
+    await admin.execute("ANALYZE")
+    history = History(world.db, world.names, world.clients, world.ignored)
+    await measure(history, world, rooms[0], directory)
 
 
 if __name__ == "__main__":
-    main()
+    run_in_private_world(build_and_measure)
