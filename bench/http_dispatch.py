@@ -23,7 +23,7 @@ from aiohttp import web
 
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.identifiers import DeviceId, UserId
-from homeserver.config.settings import Allowance
+from homeserver.config.sections.limits import Allowance
 from homeserver.http.authenticate import Authenticator
 from homeserver.http.call import Call
 from homeserver.http.dispatch import Dispatcher

@@ -21,7 +21,8 @@ from homeserver.cli.network_checks import (
     check_well_known,
 )
 from homeserver.config.keys import KeyFileError, load_signing_keys
-from homeserver.config.settings import Listener, Settings
+from homeserver.config.sections.server import Listener
+from homeserver.config.settings import Settings
 from migrations.apply import MigrationError, check_applied, load_migrations
 from storage.cluster import ClusterError
 from storage.postgres_binaries import OLDEST_MAJOR, BinariesNotFound

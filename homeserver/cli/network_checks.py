@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from homeserver.cli.finding import Finding, State
-from homeserver.config.settings import Listener, Settings
+from homeserver.config.sections.server import Listener
+from homeserver.config.settings import Settings
 
 TIMEOUT_S = 6
 MAX_BYTES = 65_536

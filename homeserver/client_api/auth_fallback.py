@@ -9,7 +9,7 @@ from federation.protocol.endpoint import Access, Body, Rate, endpoint
 from federation.protocol.errors import InvalidParam, MatrixError, NotFound
 from federation.protocol.response import Response
 from homeserver.client_api.web_page import page
-from homeserver.config.settings import TermsDocument
+from homeserver.config.sections.accounts import TermsDocument
 from homeserver.http.call import Call
 from homeserver.http.query import parse_query
 from homeserver.users.registration import TERMS, TOKEN

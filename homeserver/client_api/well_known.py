@@ -7,7 +7,7 @@ from typing import Any
 
 from federation.protocol.endpoint import Access, endpoint
 from federation.protocol.errors import NotFound
-from homeserver.config.settings import SupportContact, WellKnown
+from homeserver.config.sections.well_known import SupportContact, WellKnown
 from homeserver.http.call import Call
 
 

@@ -1,6 +1,7 @@
 """The private cluster as the configuration wants it."""
 
-from homeserver.config.settings import Database, Settings
+from homeserver.config.sections.storage import Database
+from homeserver.config.settings import Settings
 from storage.cluster import Cluster, ClusterSettings
 
 BESIDE_THE_POOL = 3

@@ -1,4 +1,4 @@
-"""The commented configuration and docs/configuration.md, both made from `settings.py`."""
+"""The commented configuration and docs/configuration.md, both made from the settings."""
 
 import ast
 import inspect
@@ -9,8 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from homeserver.config import settings
-from homeserver.config.settings import Range, Settings
+from homeserver.config.sections.ranges import Range
+from homeserver.config.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 WIDTH = 96
@@ -23,7 +23,7 @@ HEADER = """\
 INTRODUCTION = """\
 # Configuration
 
-Made from `homeserver/config/settings.py` by `make docs`; do not edit.
+Made from `homeserver/config/sections` by `make docs`; do not edit.
 
 hearth reads one TOML file: the one named with `--config` or in the environment variable
 `HEARTH_CONFIG`, else `hearth.toml` in the current directory, else `/etc/hearth/hearth.toml`.
@@ -68,26 +68,21 @@ class Group:
 
 def groups() -> list[Group]:
     """All sections in the order of the file, each followed by the lists of tables it holds."""
-    texts = _field_texts()
     found: list[Group] = []
     for name, hint in get_type_hints(Settings).items():
         is_list = get_origin(hint) is tuple
-        found += _groups_below(name, get_args(hint)[0] if is_list else hint, is_list, texts)
+        found += _groups_below(name, get_args(hint)[0] if is_list else hint, is_list)
     return found
 
 
-def _groups_below(
-    name: str, record: type, is_list: bool, texts: Mapping[str, Mapping[str, str]]
-) -> Iterator[Group]:
+def _groups_below(name: str, record: type, is_list: bool) -> Iterator[Group]:
     hints = get_type_hints(record, include_extras=True)
-    keys = tuple(
-        Key(f.name, hints[f.name], _default(f), texts[record.__name__][f.name])
-        for f in fields(record)
-    )
+    texts = _field_texts(record)
+    keys = tuple(Key(f.name, hints[f.name], _default(f), texts[f.name]) for f in fields(record))
     yield Group(name, _flat(record.__doc__ or ""), keys, is_list)
     for key in keys:
         if key.table is not None:
-            yield from _groups_below(f"{name}.{key.name}", key.table, True, texts)
+            yield from _groups_below(f"{name}.{key.name}", key.table, True)
 
 
 def _default(record_field: "Field[Any]") -> Any:
@@ -96,12 +91,10 @@ def _default(record_field: "Field[Any]") -> Any:
     return record_field.default
 
 
-def _field_texts() -> dict[str, dict[str, str]]:
-    """The strings that stand below the fields, by class and field."""
-    classes = [
-        n for n in ast.parse(inspect.getsource(settings)).body if isinstance(n, ast.ClassDef)
-    ]
-    return {node.name: dict(_texts_in(node)) for node in classes}
+def _field_texts(record: type) -> dict[str, str]:
+    """The strings that stand below the fields of a record class."""
+    (node,) = ast.parse(inspect.getsource(record)).body
+    return dict(_texts_in(node)) if isinstance(node, ast.ClassDef) else {}
 
 
 def _texts_in(node: ast.ClassDef) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,8 @@ from pydantic_settings import (
 
 from federation.protocol.identifiers import is_valid_server_name
 from federation.protocol.room_versions import ROOM_VERSIONS
-from homeserver.config.settings import Listener, Settings
+from homeserver.config.sections.server import Listener
+from homeserver.config.settings import Settings
 
 ENV_PREFIX = "HEARTH_"
 ENV_DELIMITER = "__"

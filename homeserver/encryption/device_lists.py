@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from homeserver.clock import Clock
-from homeserver.config.settings import Federation
+from homeserver.config.sections.federation import Federation
 from homeserver.encryption.ports import RoomServers
 from storage.committer import Committer, Write
 from storage.cross_signing import is_cross_signing_key

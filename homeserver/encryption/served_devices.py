@@ -8,7 +8,7 @@ from typing import Any
 
 from federation.protocol.errors import NotFound
 from federation.protocol.identifiers import ServerName, UserId
-from homeserver.config.settings import Federation as FederationSettings
+from homeserver.config.sections.federation import Federation as FederationSettings
 from homeserver.encryption.one_time_keys import OneTimeKeys
 from homeserver.encryption.published_keys import LocalKeys
 from homeserver.users.served_users import check_ours

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from homeserver.config.settings import Listener
+from homeserver.config.sections.server import Listener
 from homeserver.http.dispatch import Api, Dispatcher, Door
 from homeserver.http.settings import LOOPBACK, HttpSettings
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from federation.protocol.endpoint import Rate
 from federation.protocol.errors import LimitExceeded
-from homeserver.config.settings import Allowance
+from homeserver.config.sections.limits import Allowance
 
 MAX_CALLERS = 20_000
 """Callers remembered for each class of calls, some 100 bytes each."""

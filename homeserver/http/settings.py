@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from federation.protocol.endpoint import Rate
-from homeserver.config.settings import Allowance, Limits
+from homeserver.config.sections.limits import Allowance, Limits
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from homeserver.config.settings import Log
+from homeserver.config.sections.server import Log
 from homeserver.http.request_id import CURRENT_REQUEST_ID
 
 GATE_S = 60.0

@@ -22,7 +22,8 @@ from federation.protocol.identifiers import ServerName
 from federation.protocol.retry_schedule import RetrySchedule
 from federation.protocol.server_keys import OwnKeys
 from homeserver.clock import Clock
-from homeserver.config.settings import Federation, Outgoing, Settings
+from homeserver.config.sections.federation import Federation, Outgoing
+from homeserver.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from federation.protocol.identifiers import (
     check_room_alias,
     server_of,
 )
-from homeserver.config.settings import Rooms as RoomSettings
+from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.ports import AliasTarget, RemoteRooms
 from homeserver.rooms.readable_rooms import is_world_readable

@@ -34,7 +34,7 @@ from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import EventFormat, RoomVersion
 from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
-from homeserver.config.settings import Rooms as RoomSettings
+from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.append import Append
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.membership import Memberships

@@ -15,7 +15,7 @@ from typing import Any
 from federation.protocol.errors import Forbidden, InvalidParam, NotFound
 from federation.protocol.identifiers import ServerName, UserId, check_server_name
 from homeserver.clock import Clock
-from homeserver.config.settings import Rooms as RoomSettings
+from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.aliases import CANONICAL_ALIAS, may_send_state
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.ports import DirectoryQuery, RemoteRooms

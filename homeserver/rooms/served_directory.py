@@ -9,7 +9,7 @@ from typing import Any
 from federation.inbound.reading_ports import PublicRoomsQuery
 from federation.protocol.errors import Forbidden, InvalidParam
 from federation.protocol.identifiers import RoomAlias, ServerName, server_of
-from homeserver.config.settings import Rooms as RoomSettings
+from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.aliases import Aliases
 from homeserver.rooms.directory import MAX_LIMIT, Directory
 from homeserver.rooms.ports import AliasTarget, DirectoryQuery

@@ -20,7 +20,7 @@ from federation.protocol.power_levels import (
     room_creators,
 )
 from federation.protocol.room_versions import RoomVersion
-from homeserver.config.settings import Rooms as RoomSettings
+from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.aliases import CANONICAL_ALIAS, may_send_state
 from homeserver.rooms.append import Append
 from homeserver.rooms.create import RoomCreation

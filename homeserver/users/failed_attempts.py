@@ -8,7 +8,7 @@ whatever the addresses. The bucket of an account is kept as the time at which it
 from collections.abc import Callable
 
 from federation.protocol.errors import LimitExceeded
-from homeserver.config.settings import Limits
+from homeserver.config.sections.limits import Limits
 
 MAX_ACCOUNTS = 10_000
 """Accounts remembered; when there are more, those whose buckets are full again are dropped."""

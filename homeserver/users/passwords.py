@@ -9,7 +9,7 @@ import os
 import unicodedata
 
 from federation.protocol.errors import InvalidParam, WeakPassword
-from homeserver.config.settings import Auth
+from homeserver.config.sections.accounts import Auth
 
 BCRYPT_BYTES = 72
 MAX_LENGTH = 512

@@ -27,7 +27,7 @@ from federation.protocol.identifiers import (
     localpart_of,
 )
 from homeserver.clock import Clock
-from homeserver.config.settings import Registration as RegistrationSettings
+from homeserver.config.sections.accounts import Registration as RegistrationSettings
 from homeserver.users.accounts import Accounts, NewUser
 from homeserver.users.interactive_auth import DUMMY, Offer, StageFailed
 from homeserver.users.passwords import Passwords

@@ -8,7 +8,7 @@ from typing import Any
 
 from federation.protocol.errors import Forbidden, InvalidParam
 from federation.protocol.identifiers import ServerName, UserId, server_of
-from homeserver.config.settings import Federation as FederationSettings
+from homeserver.config.sections.federation import Federation as FederationSettings
 from homeserver.users.profiles import Profiles
 
 

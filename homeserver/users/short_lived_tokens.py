@@ -6,7 +6,7 @@ which asks this server, who its holder is.
 
 from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
-from homeserver.config.settings import Auth
+from homeserver.config.sections.accounts import Auth
 from homeserver.users.bearer import LOGIN, OPENID, digest, new_bearer
 from storage.database import Pool
 from storage.short_lived_tokens import (

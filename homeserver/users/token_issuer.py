@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from federation.protocol.errors import Forbidden, UnknownToken, UserLocked
 from federation.protocol.identifiers import DeviceId, UserId, check_device_id
 from homeserver.clock import Clock
-from homeserver.config.settings import Auth
+from homeserver.config.sections.accounts import Auth
 from homeserver.users.bearer import ACCESS, REFRESH, digest, new_bearer
 from homeserver.users.ports import DeviceLists
 from homeserver.users.sessions import Sessions

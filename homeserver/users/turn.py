@@ -10,7 +10,7 @@ import hmac
 from typing import Any
 
 from federation.protocol.identifiers import UserId
-from homeserver.config.settings import Turn
+from homeserver.config.sections.calls import Turn
 
 
 def build_turn_credentials(turn: Turn, user_id: UserId, now_s: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Source: client-server API, "User directory".
 
 from typing import Any
 
-from homeserver.config.settings import UserDirectory as DirectorySettings
+from homeserver.config.sections.accounts import UserDirectory as DirectorySettings
 from storage.database import Database
 from storage.user_directory import FoundUser, search_users
 

@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 
 from homeserver.app import running
-from homeserver.config.settings import Listener, Settings
+from homeserver.config.sections.server import Listener
+from homeserver.config.settings import Settings
 from storage.cluster import Cluster
 from tests.conftest import TEMPLATE, fresh_database
 from tests.federation.certificates import Authority

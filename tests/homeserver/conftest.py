@@ -12,17 +12,12 @@ import pytest_asyncio
 
 from homeserver.app import Homeserver, running
 from homeserver.config.keys import create_signing_key
-from homeserver.config.settings import (
-    Auth,
-    Database,
-    Federation,
-    Limits,
-    Listener,
-    Log,
-    Registration,
-    Server,
-    Settings,
-)
+from homeserver.config.sections.accounts import Auth, Registration
+from homeserver.config.sections.federation import Federation
+from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.server import Listener, Log, Server
+from homeserver.config.sections.storage import Database
+from homeserver.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def test_the_server_process_does_not_load_what_only_commands_need() -> None:
     )
     program = (
         "import sys, homeserver.app\n"
-        "from homeserver.config.settings import Log\n"
+        "from homeserver.config.sections.server import Log\n"
         "from homeserver.observe.log import configure_logging\n"
         "configure_logging(Log())\n"
         f"print([name for name in {heavy} if sys.modules.get(name)])"

@@ -16,7 +16,9 @@ from homeserver.cli.federation_checks import check_server, date_of, describe_del
 from homeserver.cli.finding import State
 from homeserver.clock import system_clock
 from homeserver.config.keys import KeyFileError, load_signing_keys, replace_signing_key
-from homeserver.config.settings import Outgoing, Server, Settings
+from homeserver.config.sections.federation import Outgoing
+from homeserver.config.sections.server import Server
+from homeserver.config.settings import Settings
 from homeserver.other_servers.own_keys import begin_to_use
 from storage.database import open_pool
 from storage.server_keys import OwnKeyRow, own_keys

@@ -13,7 +13,8 @@ from signedjson.key import read_signing_keys
 from homeserver.config.describe import DOCUMENT, groups, render_document, render_file
 from homeserver.config.keys import KeyFileError, create_signing_key, load_signing_keys
 from homeserver.config.load import ConfigError, known_keys, load_settings
-from homeserver.config.settings import Server, Settings, from_json, to_json
+from homeserver.config.sections.server import Server
+from homeserver.config.settings import Settings, from_json, to_json
 
 Load = Callable[[str], Settings]
 

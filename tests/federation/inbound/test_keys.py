@@ -17,7 +17,9 @@ from federation.protocol.server_keys import parse_server_keys
 from homeserver.app import running
 from homeserver.clock import system_clock
 from homeserver.config.keys import replace_signing_key
-from homeserver.config.settings import Listener, Outgoing, Settings
+from homeserver.config.sections.federation import Outgoing
+from homeserver.config.sections.server import Listener
+from homeserver.config.settings import Settings
 from tests.federation.certificates import Authority
 from tests.federation.world import KEYS, Network, Peer, published, test_key
 from tests.homeserver.conftest import Homes, settings_for_tests

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from federation.outbound.address_guard import AddressDenied, AddressGuard
 from federation.outbound.errors import Unreachable
-from homeserver.config.settings import Outgoing
+from homeserver.config.sections.federation import Outgoing
 from tests.federation.world import VERSION, Network
 
 DEFAULT = AddressGuard(Outgoing().deny_ip_ranges)

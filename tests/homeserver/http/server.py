@@ -12,7 +12,9 @@ from yarl import URL
 
 from federation.protocol.endpoint import Endpoint
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
-from homeserver.config.settings import Server, Settings, WellKnown
+from homeserver.config.sections.server import Server
+from homeserver.config.sections.well_known import WellKnown
+from homeserver.config.settings import Settings
 from homeserver.http.authenticate import Authenticator, ServerAuth
 from homeserver.http.call import Call
 from homeserver.http.dispatch import Dispatcher

@@ -3,7 +3,7 @@
 import pytest
 
 from homeserver.client_api.endpoints import ENDPOINTS
-from homeserver.config.settings import SupportContact, WellKnown
+from homeserver.config.sections.well_known import SupportContact, WellKnown
 from tests.homeserver.http.server import body_of, error_of, running_server
 
 NAMES = ("client", "server", "support", "policy_server")

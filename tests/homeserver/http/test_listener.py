@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from federation.protocol.endpoint import Access, endpoint
-from homeserver.config.settings import Listener
+from homeserver.config.sections.server import Listener
 from homeserver.http.call import Call
 from homeserver.http.listener import ListenAddress, TlsFiles, listen_addresses
 from homeserver.http.settings import HttpSettings

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.errors import LimitExceeded
 from federation.protocol.response import Answer
-from homeserver.config.settings import Allowance, Limits
+from homeserver.config.sections.limits import Allowance, Limits
 from homeserver.http.call import Call
 from homeserver.http.client_address import TrustedProxies, address_to_limit
 from homeserver.http.listener import ListenAddress

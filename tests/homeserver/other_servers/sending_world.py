@@ -16,7 +16,7 @@ from federation.protocol.identifiers import ServerName, UserId
 from federation.protocol.retry_schedule import RetrySchedule
 from federation.protocol.signatures import signing_key_from_seed
 from homeserver.clock import system_clock
-from homeserver.config.settings import Federation
+from homeserver.config.sections.federation import Federation
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.other_servers.backlog import KeptBacklog
 from homeserver.other_servers.distribution import Distribution

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from homeserver.app import running
-from homeserver.config.settings import Rooms
+from homeserver.config.sections.rooms import Rooms
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
 from tests.homeserver.rooms.asking import state_content
 

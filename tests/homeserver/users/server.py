@@ -33,7 +33,10 @@ from homeserver.client_api import (
     voip,
     whoami,
 )
-from homeserver.config.settings import Auth, Limits, Registration, Server, Settings
+from homeserver.config.sections.accounts import Auth, Registration
+from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.server import Server
+from homeserver.config.settings import Settings
 from homeserver.http.authenticate import Authenticator
 from homeserver.http.dispatch import Dispatcher
 from homeserver.http.listener import HttpServer, ListenAddress

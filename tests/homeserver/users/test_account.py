@@ -7,7 +7,7 @@ import pytest
 
 from federation.protocol.errors import NotFound
 from federation.protocol.identifiers import UserId
-from homeserver.config.settings import Turn
+from homeserver.config.sections.calls import Turn
 from tests.homeserver.users.server import (
     PASSWORD,
     V1,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from homeserver.config.settings import Registration, TermsDocument
+from homeserver.config.sections.accounts import Registration, TermsDocument
 from tests.homeserver.users.server import PASSWORD, V3, UserServer, running_user_server
 
 TERMS = (TermsDocument("tos", "1", "Terms <of use>", "https://hs1/tos?a=1&b=2"),)

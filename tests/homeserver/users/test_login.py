@@ -2,7 +2,9 @@
 
 import pytest
 
-from homeserver.config.settings import Auth, Limits, Server
+from homeserver.config.sections.accounts import Auth
+from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.server import Server
 from tests.homeserver.users.server import (
     PASSWORD,
     SETTINGS,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.protocol.errors import InvalidParam, WeakPassword
-from homeserver.config.settings import Auth
+from homeserver.config.sections.accounts import Auth
 from homeserver.users.passwords import Passwords
 
 ROUNDS = 4

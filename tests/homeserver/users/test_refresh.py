@@ -2,7 +2,7 @@
 
 import asyncio
 
-from homeserver.config.settings import Auth
+from homeserver.config.sections.accounts import Auth
 from tests.homeserver.users.server import (
     PASSWORD,
     V3,

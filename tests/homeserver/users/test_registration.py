@@ -7,7 +7,7 @@ import hmac
 import pytest
 
 from federation.protocol.errors import InvalidParam, NotFound
-from homeserver.config.settings import Auth, Registration, TermsDocument
+from homeserver.config.sections.accounts import Auth, Registration, TermsDocument
 from tests.homeserver.users.server import (
     PASSWORD,
     V1,

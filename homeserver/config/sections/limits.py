@@ -1,0 +1,46 @@
+"""What is too much."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from homeserver.config.sections.ranges import Positive, Range, Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A token bucket."""
+
+    per_second: Rate = 1.0
+    """How many requests a second are let through in the long run."""
+    burst: Positive = 10
+    """How many may come at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one user or one address may ask for; beyond it the answer is 429 with Retry-After."""
+
+    enabled: bool = True
+    """Limit rates at all. Turn it off for tests and benchmarks only."""
+    request: Allowance = Allowance(per_second=50, burst=500)
+    """Reads and small writes."""
+    message: Allowance = Allowance(per_second=5, burst=50)
+    """Sending events."""
+    login: Allowance = Allowance(per_second=0.1, burst=10)
+    """Attempts to log in."""
+    registration: Allowance = Allowance(per_second=0.05, burst=5)
+    """Attempts to register."""
+    join: Allowance = Allowance(per_second=0.5, burst=20)
+    """Joining rooms."""
+    room_creation: Allowance = Allowance(per_second=0.1, burst=10)
+    """Creating rooms."""
+    invite: Allowance = Allowance(per_second=0.5, burst=20)
+    """Inviting."""
+    search: Allowance = Allowance(per_second=1, burst=20)
+    """Searching messages, rooms and users."""
+    report: Allowance = Allowance(per_second=0.1, burst=10)
+    """Reporting rooms, events and users."""
+    max_body_bytes: Annotated[int, Range(65_536)] = 1_048_576
+    """The largest request body of any endpoint but uploads of media."""
+    request_timeout_s: Positive = 60
+    """How long a client may take to send a request."""
