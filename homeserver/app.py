@@ -12,7 +12,8 @@ from federation.inbound.endpoints import ENDPOINTS as FEDERATION_ENDPOINTS
 from federation.protocol.endpoint import Endpoint
 from federation.protocol.identifiers import ServerName
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
-from homeserver.build import Core, build_core, build_services
+from homeserver.building.core import Core, build_core
+from homeserver.building.services import build_services
 from homeserver.client_api.endpoints import ENDPOINTS as CLIENT_ENDPOINTS
 from homeserver.clock import system_clock
 from homeserver.config.cluster import private_cluster

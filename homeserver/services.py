@@ -1,4 +1,4 @@
-"""What the server can do, by name: handed to every endpoint, filled in by `build.py`."""
+"""What the server can do, by name: handed to every endpoint, filled in by `building`."""
 
 from collections.abc import Coroutine
 from dataclasses import dataclass

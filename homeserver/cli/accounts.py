@@ -5,14 +5,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import ServerName, UserId, build_user_id
-from homeserver.build import SESSIONS
 from homeserver.cli.database import database_of
 from homeserver.cli.errors import CommandError
 from homeserver.clock import system_clock
 from homeserver.config.settings import Settings
 from homeserver.users.accounts import Accounts
 from homeserver.users.passwords import Passwords
-from homeserver.users.sessions import Sessions
+from homeserver.users.sessions import SESSIONS, Sessions
 from migrations.apply import apply_migrations
 from storage.accounts import erase_personal_data, mark_deactivated
 from storage.bus import Bus

@@ -14,6 +14,9 @@ from homeserver.users.requester import Requester
 from storage.database import Pool
 from storage.tokens import TokenHolder, find_token_holder, revoke_predecessor
 
+SESSIONS = "sessions"
+"""The topic on which processes tell each other whose sessions have changed."""
+
 ENTRY_COST = 700
 """Bytes that a session takes in memory."""
 

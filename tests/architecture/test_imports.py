@@ -53,7 +53,7 @@ SERVICES = (
     "homeserver.takeover",
 )
 API = ("homeserver.client_api", "homeserver.admin_api", "homeserver.http")
-WIRING = ("homeserver.app", "homeserver.cli", "homeserver.__main__")
+WIRING = ("homeserver.app", "homeserver.building", "homeserver.cli", "homeserver.__main__")
 
 MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SERVICES, (*API, *WIRING, "homeserver.services")),

@@ -5,31 +5,19 @@ from dataclasses import dataclass
 from federation.outbound.directory import RemoteDirectory
 from federation.outbound.fetch import EventFetcher
 from federation.outbound.membership import RemoteDoors
-from federation.protocol.identifiers import ServerName
-from homeserver.clock import Clock
+from homeserver.building.core import Core
 from homeserver.other_servers.event_signatures import EventSignatures
-from homeserver.other_servers.links import Links
-from homeserver.rooms.append import Append
-from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering
 from homeserver.rooms.gap_states import GapStates
 from homeserver.rooms.held import HeldEvents
 from homeserver.rooms.intake import Intake
-from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.outliers import Outliers
-from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.ports import Invitations
 from homeserver.rooms.remote_membership import RemoteMembership
 from homeserver.rooms.resident import Resident
 from homeserver.rooms.restricted_join import RestrictedJoins
-from homeserver.rooms.send import Send
-from homeserver.rooms.server_access import ServerAccess
-from storage.committer import Committer
-from storage.database import Pool
-from storage.names import Names
-from storage.nids import Nids
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +36,22 @@ class SharedRooms:
     """Lets our users into other servers' rooms."""
 
 
-def build_shared_rooms(
-    *,
-    db: Pool,
-    names: Names,
-    nids: Nids,
-    committer: Committer,
-    live: LiveRooms,
-    append: Append,
-    arrivals: Arrivals,
-    policies: PolicyServers,
-    send: Send,
-    access: ServerAccess,
-    clock: Clock,
-    links: Links,
-    invitations: Invitations,
-) -> SharedRooms:
+def build_shared_rooms(core: Core, invitations: Invitations) -> SharedRooms:
     """Put the services together."""
-    name, key = ServerName(links.own.server_name), links.own.current[0]
+    db, names, nids, committer, clock = core.db, core.names, core.nids, core.committer, core.clock
+    live, arrivals, links, key = core.live, core.arrivals, core.links, core.key
+    name = core.server_name
     signatures = EventSignatures(links.keyring)
     outliers = Outliers(db, names, nids, committer)
-    entering = Entering(db, names, nids, live, committer, append, signatures)
+    entering = Entering(db, names, nids, live, committer, core.append, signatures)
     elsewhere = Elsewhere(db, names, nids, committer, signatures, invitations, name, key)
     fetcher = EventFetcher(links.client)
     gaps = GapStates(db, names, outliers, signatures, fetcher)
     held = HeldEvents(db, committer, clock)
     return SharedRooms(
-        intake=Intake(db, live, arrivals, policies, gaps, held, elsewhere, signatures, fetcher),
+        intake=Intake(
+            db, live, arrivals, core.policies, gaps, held, elsewhere, signatures, fetcher
+        ),
         backfill=Backfill(
             db, names, live, committer, arrivals, signatures, fetcher, gaps, clock, name
         ),
@@ -83,9 +60,9 @@ def build_shared_rooms(
             names,
             live,
             arrivals,
-            policies,
+            core.policies,
             RestrictedJoins(db, names, live, name),
-            access,
+            core.access,
             signatures,
             clock,
             name,
@@ -99,7 +76,7 @@ def build_shared_rooms(
             RemoteDirectory(links.client),
             entering,
             elsewhere,
-            send,
+            core.send,
             signatures,
             clock,
             name,

@@ -1,0 +1,105 @@
+"""Every service, put together over the core; everything through constructors.
+
+Each module of this package puts one area together. A service that has to hear of commits is made
+a listener of the stream where it is built.
+"""
+
+import random
+
+from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
+from homeserver.building.answering import build_answering
+from homeserver.building.core import Core
+from homeserver.building.encryption import build_encryption
+from homeserver.building.rooms import build_reading, build_rooms
+from homeserver.building.shared_rooms import build_shared_rooms
+from homeserver.building.sync import SyncParts, build_sync
+from homeserver.building.traffic import TrafficParts, build_traffic
+from homeserver.building.users import build_accounts, build_personal
+from homeserver.encryption.device_lists import DeviceLists
+from homeserver.jobs.job import JobContext
+from homeserver.jobs.runner import JOBS, Runner
+from homeserver.other_servers.room_servers import RoomServers
+from homeserver.push.notifications import Notifications
+from homeserver.push.room_contexts import RoomContexts
+from homeserver.push.rules import PushRules
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.ignored_users import IgnoredUsers
+from homeserver.rooms.receipts import Receipts
+from homeserver.rooms.relations import Bundles
+from homeserver.rooms.typing import Typing
+from homeserver.services import Services
+from homeserver.users.invite_permission import InvitePermissions
+from homeserver.version import hearth_version
+
+
+def build_services(core: Core) -> Services:
+    """All services over a core."""
+    part = core.cache_part
+    rules = build_push_rules(core)
+    invites = InvitePermissions(core.db, part)
+    shared = build_shared_rooms(core, invites)
+    rooms = build_rooms(core, invites, rules, shared)
+    servers = RoomServers(core.db, core.names, core.server_name, part)
+    device_lists = DeviceLists(
+        core.db, core.committer, core.clock, core.settings.federation, servers
+    )
+    users = build_accounts(core, rooms, device_lists)
+    ignored = IgnoredUsers(core.db, core.names, part)
+    clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
+    contexts = RoomContexts(core.db, core.names, part)
+    typing = Typing(core.clock())
+    personal = build_personal(core, rooms)
+    receipts = Receipts(core.db, core.names, core.committer, core.clock)
+    encryption = build_encryption(core, device_lists)
+    parts = TrafficParts(
+        shared.intake,
+        typing,
+        receipts,
+        personal.presence,
+        encryption.to_device,
+        encryption.remote_devices,
+        device_lists,
+    )
+    traffic = build_traffic(core, servers, parts)
+    for heard in (invites.heard, ignored.heard, rules.heard, typing.heard):
+        core.tell(heard)
+    return Services(
+        settings=core.settings,
+        clock=core.clock,
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        send=core.send,
+        rooms=rooms,
+        users=users,
+        personal=personal,
+        receipts=receipts,
+        typing=typing,
+        encryption=encryption,
+        push_rules=rules,
+        clients=clients,
+        reading=build_reading(core, clients, ignored, shared),
+        key_server=core.links.key_server,
+        intake=shared.intake,
+        resident=shared.resident,
+        elsewhere=shared.elsewhere,
+        third_party_invites=rooms.third_party_invites,
+        transactions=traffic.transactions,
+        sending=traffic.sending,
+        version=hearth_version(),
+        sync=build_sync(
+            core, SyncParts(clients, rules, contexts, typing, ignored, invites), encryption
+        ),
+        answering=build_answering(core, rooms, users, personal, encryption),
+        notifications=Notifications(core.db, core.names, rules, contexts, clients),
+        runner=Runner(
+            JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
+        ),
+    )
+
+
+def build_push_rules(core: Core) -> PushRules:
+    """The rules by which users are notified, with the predefined ones as configured."""
+    has_legacy = core.settings.push.legacy_mentions
+    predefined = PREDEFINED_WITH_LEGACY_MENTIONS if has_legacy else PREDEFINED_RULES
+    return PushRules(core.db, core.committer, core.cache_part, predefined)

@@ -1,0 +1,65 @@
+"""Accounts and what users keep on the server, put together."""
+
+from federation.outbound.directory import RemoteDirectory
+from federation.protocol.identifiers import UserId
+from homeserver.building.core import Core
+from homeserver.encryption.device_lists import DeviceLists
+from homeserver.push.pushers import Pushers
+from homeserver.rooms.rooms import Rooms
+from homeserver.sync.filters import Filters
+from homeserver.users.account_data import AccountData
+from homeserver.users.personal import Personal
+from homeserver.users.ports import RemoteProfiles as RemoteProfilesPort
+from homeserver.users.presence import Presence
+from homeserver.users.profiles import Profiles
+from homeserver.users.remote_profiles import NoRemoteProfiles, RemoteProfiles
+from homeserver.users.reports import Reports
+from homeserver.users.sessions import SESSIONS
+from homeserver.users.user_directory import UserDirectory
+from homeserver.users.users import UserPorts, Users, build_users
+
+
+def build_accounts(core: Core, rooms: Rooms, device_lists: DeviceLists) -> Users:
+    """Accounts, their devices and how one proves to own them."""
+    users = build_users(
+        db=core.db,
+        names=core.names,
+        committer=core.committer,
+        clock=core.clock,
+        settings=core.settings,
+        session_cache_bytes=core.cache_part,
+        ports=UserPorts(core.announcer(SESSIONS), device_lists, rooms.of_users, NothingReserved()),
+    )
+    core.hear(SESSIONS, users.sessions.hear, users.sessions.forget_all)
+    return users
+
+
+def build_personal(core: Core, rooms: Rooms) -> Personal:
+    """What users keep on the server, say of themselves and wish for."""
+    db, names, settings = core.db, core.names, core.settings
+    personal = Personal(
+        account_data=AccountData(db, core.committer),
+        profiles=Profiles(db, rooms.of_users, _remote_profiles(core), core.server_name),
+        presence=Presence(db, names, core.committer, core.clock, enabled=settings.presence.enabled),
+        filters=Filters(db, core.cache_part),
+        pushers=Pushers(db, core.clock),
+        user_directory=UserDirectory(db, settings.user_directory),
+        reports=Reports(db, names, core.clock),
+    )
+    core.stream.listen(personal.presence.heard)
+    return personal
+
+
+def _remote_profiles(core: Core) -> RemoteProfilesPort:
+    if not core.settings.federation.enabled:
+        return NoRemoteProfiles()
+    return RemoteProfiles(RemoteDirectory(core.links.client), core.clock, core.cache_part)
+
+
+class NothingReserved:
+    """Stands for application services while there are none."""
+
+    def is_reserved(self, user_id: UserId) -> bool:
+        """Never."""
+        del user_id
+        return False
