@@ -109,6 +109,23 @@ async def take_to_device(
     return [(row[0], row[1]) for row in rows]
 
 
+READ = """
+    SELECT stream_position, message
+      FROM to_device_messages
+     WHERE device_nid = $1 AND stream_position > $2
+     ORDER BY stream_position
+     LIMIT $3
+"""
+
+
+async def read_to_device(
+    db: Database, device_nid: int, after: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """The next messages after a position, in order, with their positions; they stay."""
+    rows = await db.fetch(READ, device_nid, after, limit)
+    return [(row[0], row[1]) for row in rows]
+
+
 SELECT_DEVICES = """
     SELECT u.user_id, d.device_id, d.user_nid, d.device_nid
       FROM users AS u

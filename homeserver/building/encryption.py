@@ -3,6 +3,7 @@
 from federation.outbound.device_keys import RemoteDeviceKeys
 from homeserver.building.core import Core
 from homeserver.encryption.cross_signing import CrossSigning
+from homeserver.encryption.dehydrated_devices import DehydratedDevices
 from homeserver.encryption.device_keys import DeviceKeys
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.encryption import Encryption
@@ -32,6 +33,7 @@ def build_encryption(core: Core, lists: DeviceLists) -> Encryption:
         to_device=ToDevice(db, committer, core.clock, name, federates=federates),
         inbox=Inbox(db, core.cache_part // 2),
         device_keys=DeviceKeys(db, committer, lists),
+        dehydrated=DehydratedDevices(db, committer, core.clock, lists),
         one_time_keys=one_time_keys,
         cross_signing=CrossSigning(db, names, committer, lists, queries),
         queries=queries,

@@ -14,6 +14,7 @@ from homeserver.encryption.ports import RoomServers
 from storage.committer import Committer, Write
 from storage.cross_signing import is_cross_signing_key
 from storage.database import Database
+from storage.dehydrated_devices import find_dehydrated_device
 from storage.device_lists import AnnounceDevices, IntroduceDevices
 from storage.devices import devices_of
 from storage.participants import joined_rooms_of
@@ -74,6 +75,13 @@ class DeviceLists:
     async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
         """Whether one of the user's cross-signing keys has this ID, which no device may have."""
         return await is_cross_signing_key(self._db, user_nid, device_id)
+
+    async def may_log_in(self, user_nid: int, device_id: DeviceId) -> bool:
+        """Whether a session may have this ID: none a cross-signing key or dehydrated device has."""
+        if await self.is_cross_signing_key(user_nid, device_id):
+            return False
+        dehydrated = await find_dehydrated_device(self._db, user_nid)
+        return dehydrated is None or dehydrated.device_id != device_id
 
     async def _announce(
         self,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from homeserver.encryption.cross_signing import CrossSigning
+from homeserver.encryption.dehydrated_devices import DehydratedDevices
 from homeserver.encryption.device_keys import DeviceKeys
 from homeserver.encryption.key_backups import KeyBackups
 from homeserver.encryption.key_queries import KeyQueries
@@ -19,6 +20,7 @@ class Encryption:
     to_device: ToDevice
     inbox: Inbox
     device_keys: DeviceKeys
+    dehydrated: DehydratedDevices
     one_time_keys: OneTimeKeys
     cross_signing: CrossSigning
     queries: KeyQueries

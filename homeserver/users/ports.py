@@ -26,8 +26,8 @@ class DeviceLists(Protocol):
     async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
         """A device was added."""
 
-    async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
-        """Whether one of the user's cross-signing keys has this ID, which no device may have."""
+    async def may_log_in(self, user_nid: int, device_id: DeviceId) -> bool:
+        """Whether a session of the user may have this device ID."""
 
 
 class UserRooms(Protocol):

@@ -85,7 +85,7 @@ class TokenIssuer:
     async def open_session(self, user_nid: int, user_id: UserId, wish: DeviceWish) -> OpenedSession:
         """Log a device in. A known device gets new tokens, its former ones are revoked.
 
-        Raises `InvalidParam`, or `Forbidden` for a device ID that is a cross-signing key's.
+        Raises `InvalidParam`, or `Forbidden` for a device ID that no session may have.
         """
         device_id = await self._choose_device_id(user_nid, wish.device_id)
         name = wish.display_name[:MAX_DISPLAY_NAME] if wish.display_name else None
@@ -141,8 +141,8 @@ class TokenIssuer:
         if wished is None:
             return new_device_id()
         device_id = check_device_id(wished)
-        if await self._device_lists.is_cross_signing_key(user_nid, device_id):
-            raise Forbidden("This device ID is the ID of a cross-signing key")
+        if not await self._device_lists.may_log_in(user_nid, device_id):
+            raise Forbidden("This is the ID of a cross-signing key or of the dehydrated device")
         return device_id
 
     async def _add_single(self, db: Database, user_nid: int, device_nid: int) -> Tokens:

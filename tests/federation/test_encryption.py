@@ -16,6 +16,7 @@ from tests.federation.certificates import Authority
 from tests.federation.sides import WITHIN_S, side, until
 from tests.federation.test_two_homeservers import Pair
 from tests.homeserver.conftest import Client
+from tests.homeserver.encryption.dehydrated import dehydrated_of, waiting
 from tests.homeserver.encryption.device import CURVE, claim, device_of, one_time_keys, query
 from tests.homeserver.encryption.test_cross_signing import (
     Identity,
@@ -291,3 +292,21 @@ async def test_a_list_with_a_gap_is_fetched_when_its_server_is_there_again(two: 
             since = await wait_for_change(two.alice, two.bob, since)
     keys = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]
     assert keys[device.client.device_id]["algorithms"] == device.keys()["algorithms"]
+
+
+async def test_a_dehydrated_device_is_known_elsewhere_and_takes_messages(two: Pair) -> None:
+    await device_of(two.bob)
+    await meet(two)
+    since = await token(two.alice)
+    await query(two.alice, two.bob)
+    dry = await dehydrated_of(two.bob)
+    of_dry = algorithms(two.bob, dry)
+    since = await wait_for_keys(two.alice, two.bob, since, lambda a: of_dry(a) is not None)
+    assert await claim(two.alice, dry) == {"DRY": one_time_keys(1)}
+    await send(two.alice, dry, 1)
+    async with asyncio.timeout(WITHIN_S):
+        while not (page := await waiting(two.bob, "DRY"))["events"]:
+            await asyncio.sleep(0)
+    assert page["events"] == [{"type": "m.test", "sender": two.alice.user_id, "content": {"n": 1}}]
+    await dehydrated_of(two.bob, "DRIER")
+    await wait_for_keys(two.alice, two.bob, since, lambda a: of_dry(a) is None)

@@ -107,8 +107,8 @@ class Surroundings:
     async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
         self.added.append((user_id, device_id))
 
-    async def is_cross_signing_key(self, user_nid: int, device_id: DeviceId) -> bool:
-        return device_id == "CROSSSIGNINGKEY"
+    async def may_log_in(self, user_nid: int, device_id: DeviceId) -> bool:
+        return device_id != "CROSSSIGNINGKEY"
 
     async def leave_all_rooms(self, user_id: UserId) -> None:
         self.left.append(user_id)
