@@ -7,7 +7,7 @@ settings from file descriptor N and holds nothing but the server.
 
 import sys
 
-SERVE = "serve"
+from homeserver.config.handover import SERVE, take_over
 
 
 def main() -> None:
@@ -23,14 +23,12 @@ def main() -> None:
 def serve(descriptor: int) -> None:
     """Serve with the settings behind the descriptor, until a signal ends it."""
     import logging
-    import os
 
     import asyncpg
     import uvloop
 
     from homeserver.app import serve as serve_settings
     from homeserver.config.keys import KeyFileError
-    from homeserver.config.settings import from_json
     from homeserver.observe.log import configure_logging
     from migrations.apply import MigrationError
     from storage.cluster import ClusterError
@@ -45,8 +43,7 @@ def serve(descriptor: int) -> None:
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
     )
-    with os.fdopen(descriptor) as handed_over:
-        settings = from_json(handed_over.read())
+    settings = take_over(descriptor)
     configure_logging(settings.log)
     try:
         uvloop.run(serve_settings(settings))

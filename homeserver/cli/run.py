@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -116,18 +115,11 @@ def shown_command() -> str:
 
 def become_server(settings: "Settings") -> NoReturn:
     """Replace this process by one that holds nothing but the server."""
-    from homeserver.__main__ import SERVE
-    from homeserver.config.settings import to_json
+    from homeserver.config.handover import SERVE, hand_over
 
-    # The file has no name: nobody else can open it, and it is gone when the server has read it.
-    handed_over = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the next program closes it
-    handed_over.write(to_json(settings))
-    handed_over.flush()
-    handed_over.seek(0)
-    os.set_inheritable(handed_over.fileno(), True)
     sys.stdout.flush()
-    command = [sys.executable, *PYTHON_OPTIONS, "-m", "homeserver", SERVE]
-    command.append(str(handed_over.fileno()))
+    serve = [sys.executable, *PYTHON_OPTIONS, "-m", "homeserver", SERVE]
+    command = [*serve, str(hand_over(settings))]
     os.execve(sys.executable, command, server_environment())  # noqa: S606 - no shell is wanted
 
 
