@@ -4,6 +4,7 @@
 """
 
 import ast
+import graphlib
 import importlib.metadata
 import sys
 
@@ -181,6 +182,15 @@ def test_only_the_start_knows_the_composition_root() -> None:
         and not any(is_within(one.importer, start) for start in starts)
     ]
     assert not wrong
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph: dict[str, set[str]] = {}
+    for one in imports():
+        if is_ours(one.imported) and not one.for_types_only:
+            graph.setdefault(one.importer, set()).add(one.imported)
+    # Raises CycleError, which names the modules of the cycle.
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_the_rules_of_matrix_have_no_effects() -> None:
