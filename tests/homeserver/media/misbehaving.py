@@ -83,10 +83,11 @@ def refuse() -> None:
 def held_files(wanted: Mapping[str, Any], files: Sequence[int]) -> Work:
     """What the process has open before it is confined, beside its standard output and files."""
     del wanted
-    names = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-    # The last one was the listing itself.
-    held = set(names[:-1]) - {1, 2, *files}
-    found = [os.readlink(f"/proc/self/fd/{file}") for file in held]
+    names = {int(name) for name in os.listdir("/proc/self/fd")} - {1, 2, *files}
+    # Without the listing itself, which is closed.
+    found = [
+        os.readlink(path) for name in names if os.path.lexists(path := f"/proc/self/fd/{name}")
+    ]
     return lambda: {"result": found}
 
 
