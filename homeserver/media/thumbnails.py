@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.inbound.reading_ports import Thumbnail
-from federation.protocol.errors import LimitExceeded, MatrixError, TooLarge
+from federation.protocol.errors import LimitExceeded, MatrixError, TooLarge, Unknown
 from homeserver.config.sections.media import Media
 from homeserver.media.decoding.libvips import find_libvips
 from homeserver.media.decoding.limits import Limits
@@ -37,11 +37,8 @@ READ = os.O_RDONLY | os.O_CLOEXEC
 WRITE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
-class NoThumbnail(MatrixError):
+class NoThumbnail(Unknown):
     """There is no thumbnail of this, and there never will be."""
-
-    status = 400
-    errcode = "M_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)
