@@ -8,6 +8,7 @@ from typing import Any
 
 from federation.protocol.endpoint import Access, endpoint
 from homeserver.http.call import Call
+from homeserver.rooms.encryption_policy import Policy
 
 SPEC_VERSIONS = (
     "r0.0.1",
@@ -21,16 +22,27 @@ SPEC_VERSIONS = (
     *(f"v1.{minor}" for minor in range(1, 20)),
 )
 
-UNSTABLE_FEATURES: Mapping[str, bool] = {"org.matrix.msc3874": True}
+FEATURES: Mapping[str, bool] = {"org.matrix.msc3874": True}
 """What is served although no version of the specification has it yet, by the names of the MSCs."""
 
 
 # A token is not looked at: no feature is for some users only, and a client whose token has
 # expired asks for the versions too.
 @endpoint("GET", "/_matrix/client/versions", Access.PUBLIC)
-async def get_versions(call: Call) -> dict[str, Any]:  # noqa: ARG001
+async def get_versions(call: Call) -> dict[str, Any]:
     """List the versions, and the features that are not in any version yet."""
-    return {"versions": SPEC_VERSIONS, "unstable_features": UNSTABLE_FEATURES}
+    policy = call.services.settings.rooms.encryption
+    return {"versions": SPEC_VERSIONS, "unstable_features": {**FEATURES, **forced(policy)}}
+
+
+def forced(policy: Policy) -> dict[str, bool]:
+    """Whether rooms of the presets are encrypted by the server, as clients ask for it."""
+    is_private = policy != "off"
+    return {
+        "io.element.e2ee_forced.public": policy == "all",
+        "io.element.e2ee_forced.private": is_private,
+        "io.element.e2ee_forced.trusted_private": is_private,
+    }
 
 
 ENDPOINTS = (get_versions,)

@@ -98,6 +98,8 @@ class UserEvents:
         `BadJson`.
         """
         refuse_create(event_type)
+        if event_type == REDACTION:
+            raise InvalidParam("A redaction is not state")
         if event_type == MEMBER:
             target = UserId(state_key)
             return await self._memberships.set_member(sender, room_id, target, content)

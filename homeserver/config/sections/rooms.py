@@ -12,6 +12,10 @@ class Rooms:
     """The version of rooms whose creator asks for none."""
     creation: Literal["everyone", "admins"] = "everyone"
     """Who may create rooms."""
+    encryption: Literal["off", "private", "all"] = "off"
+    """Which new rooms are encrypted from the start, whatever their creator's client asks for:
+    private is direct chats and rooms for invited users, all is every room but spaces. Nobody on
+    this server can turn it off in such a room again."""
     alias_creation: Literal["everyone", "admins"] = "everyone"
     """Who may create room aliases."""
     directory_publication: Literal["everyone", "admins", "nobody"] = "everyone"
