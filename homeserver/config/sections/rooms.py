@@ -20,6 +20,9 @@ class Rooms:
     """Who may create room aliases."""
     directory_publication: Literal["everyone", "admins", "nobody"] = "everyone"
     """Who may publish a room in the directory."""
+    forget_on_leave: bool = False
+    """Have users forget a room as soon as they leave it or are removed from it: they can no longer
+    read its history, and no client of theirs shows it."""
     directory_search: bool = True
     """Answer searches of the room directory; without it every search finds nothing."""
     directory_public: bool = False
