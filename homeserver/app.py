@@ -85,6 +85,7 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         core = build_core(settings, pool, dsn, system_clock, links)
         await _follow(core, stack, failed)
         services = build_services(core)
+        stack.push_async_callback(services.media.thumbnails.close)
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))
         if settings.federation.enabled:

@@ -11,6 +11,7 @@ from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.encryption.encryption import Encryption
 from homeserver.jobs.runner import Runner
+from homeserver.media.repository import MediaRepository
 from homeserver.other_servers.sending import Sending
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
@@ -62,11 +63,17 @@ class Services:
     sync: Sync
     answering: Answering
     notifications: Notifications
+    media: MediaRepository
     runner: Runner
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests for as long as the server does."""
-        jobs = [self.users.last_seen.run(), self.personal.presence.run(), self.runner.run()]
+        jobs = [
+            self.users.last_seen.run(),
+            self.personal.presence.run(),
+            self.runner.run(),
+            self.media.access_times.run(),
+        ]
         if self.settings.federation.enabled:
             jobs += [self.sending.run(), self.encryption.remote_devices.run()]
         return jobs

@@ -42,6 +42,7 @@ class Rate(Enum):
     INVITE = "invite"
     SEARCH = "search"
     REPORT = "report"
+    UPLOAD = "upload"
 
 
 class Body(Enum):
@@ -51,6 +52,8 @@ class Body(Enum):
     """A JSON object; an empty body counts as an empty object."""
     BYTES = "bytes"
     """As it is."""
+    STREAM = "stream"
+    """By the handler, as it arrives: its size and pace are limited, the time it takes is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,6 @@ class MatrixError(Exception):
     status: ClassVar[int] = 400
     errcode: ClassVar[str] = "M_UNKNOWN"
 
-    is_attempt = True
-    """Whether a call that ends so counts as one of the caller's attempts, where these are limited.
-    What only asks how to attempt something does not."""
-
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
@@ -330,6 +326,42 @@ class ResourceLimitExceeded(MatrixError):
 
     status = 403
     errcode = "M_RESOURCE_LIMIT_EXCEEDED"
+
+
+class NotYetUploaded(MatrixError):
+    """The media ID is reserved, its content has not come yet."""
+
+    status = 504
+    errcode = "M_NOT_YET_UPLOADED"
+
+
+class CannotOverwriteMedia(MatrixError):
+    """The media ID has content already."""
+
+    status = 409
+    errcode = "M_CANNOT_OVERWRITE_MEDIA"
+
+
+class RemoteTooLarge(MatrixError):
+    """Another server's media are larger than this one fetches."""
+
+    status = 502
+    errcode = "M_TOO_LARGE"
+
+
+class UserLimitExceeded(MatrixError):
+    """The user has used up what the account may use; `info_uri` tells people more."""
+
+    status = 403
+    errcode = "M_USER_LIMIT_EXCEEDED"
+
+    def __init__(self, message: str, info_uri: str) -> None:
+        super().__init__(message)
+        self.info_uri = info_uri
+
+    def body(self) -> dict[str, Any]:
+        """Adds `info_uri`."""
+        return super().body() | {"info_uri": self.info_uri}
 
 
 class AuthRuleFailed(Forbidden):

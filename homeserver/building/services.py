@@ -10,6 +10,7 @@ from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEG
 from homeserver.building.answering import build_answering
 from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
+from homeserver.building.media import build_media
 from homeserver.building.rooms import build_reading, build_rooms
 from homeserver.building.shared_rooms import build_shared_rooms
 from homeserver.building.sync import SyncParts, build_sync
@@ -92,6 +93,7 @@ def build_services(core: Core) -> Services:
         ),
         answering=build_answering(core, rooms, users, personal, encryption),
         notifications=Notifications(core.db, core.names, rules, contexts, clients),
+        media=build_media(core),
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
         ),

@@ -8,6 +8,7 @@ from aiohttp import web
 from federation.protocol.errors import InvalidParam, MissingParam, MissingToken, Unauthorized
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from homeserver.http.query import parse_query
+from homeserver.http.read_body import StreamedRequest
 from homeserver.users.requester import Requester
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Call:
 
     __slots__ = (
         "_query",
+        "_stream",
         "body",
         "json",
         "method",
@@ -68,6 +70,18 @@ class Call:
         self.json: dict[str, Any] = {}
         self.body = b""
         self._query: dict[str, list[str]] | None = None
+        self._stream: StreamedRequest | None = None
+
+    @property
+    def stream(self) -> StreamedRequest:
+        """The body of a call whose endpoint reads it as it arrives."""
+        if self._stream is None:
+            raise TypeError("The endpoint is not declared to read a stream")
+        return self._stream
+
+    @stream.setter
+    def stream(self, stream: StreamedRequest) -> None:
+        self._stream = stream
 
     @property
     def user(self) -> Requester:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from federation.protocol.endpoint import Access, Body, Endpoint, Rate
 from federation.protocol.errors import MatrixError
-from federation.protocol.response import Answer, Response
+from federation.protocol.response import Answer, Response, StreamedBody
 from homeserver.http.authenticate import Authenticator
 from homeserver.http.call import Call
 from homeserver.http.client_address import TrustedProxies, address_to_limit
@@ -28,8 +28,8 @@ from homeserver.http.error_response import (
     stopping_response,
 )
 from homeserver.http.rate_limit import RateLimiter
-from homeserver.http.read_body import ClientGone, parse_object, read_body
-from homeserver.http.reply import Reply, build_head, compress, encode_json
+from homeserver.http.read_body import ClientGone, StreamedRequest, parse_object, read_body
+from homeserver.http.reply import Reply, StreamedReply, build_head, compress, encode_json
 from homeserver.http.request_id import RequestIds
 from homeserver.http.router import Router
 from homeserver.http.settings import HttpSettings
@@ -175,28 +175,15 @@ class Dispatcher:
             await self._admit_client(call, endpoint)
         if endpoint.long_poll:
             return await self._long_poll(call, endpoint)
-        try:
-            return cast(Answer, await endpoint.handler(call))
-        except MatrixError as error:
-            if not error.is_attempt:
-                self._charge_as_question(call, endpoint)
-            raise
+        return cast(Answer, await endpoint.handler(call))
 
     async def _admit_client(self, call: Call, endpoint: Endpoint[Call]) -> None:
         await self._authenticator.admit(call, endpoint)
         if endpoint.rate is not Rate.NONE:
-            self._limiter.check(endpoint.rate, caller_to_limit(call))
+            requester = call.requester
+            caller = requester.user_id if requester else address_to_limit(call.remote_address)
+            self._limiter.check(endpoint.rate, caller)
         await self._read(call, endpoint)
-
-    def _charge_as_question(self, call: Call, endpoint: Endpoint[Call]) -> None:
-        """Have a call that was no attempt cost as much as a read.
-
-        Clients ask once or twice what is wanted before they attempt to register or to change a
-        password; a household behind one address would use up its attempts by asking.
-        """
-        caller = caller_to_limit(call)
-        self._limiter.give_back(endpoint.rate, caller)
-        self._limiter.check(Rate.REQUEST, caller)
 
     async def _admit_server(self, call: Call, endpoint: Endpoint[Call]) -> None:
         self._authenticator.check_signed(call)
@@ -206,6 +193,9 @@ class Dispatcher:
 
     async def _read(self, call: Call, endpoint: Endpoint[Call]) -> None:
         if endpoint.method == "GET":
+            return
+        if endpoint.body is Body.STREAM:
+            call.stream = StreamedRequest(call.request, self._settings.body_timeout_s)
             return
         max_bytes = endpoint.max_body_bytes
         # The operator's limit is for clients: what servers may send each other is no choice.
@@ -237,13 +227,21 @@ class Dispatcher:
         response = answer if isinstance(answer, Response) else Response(200, answer)
         try:
             return await self._build_reply(request, response)
+        except MatrixError as error:
+            return await self._build_reply(request, error_response(error))
+        except OSError:
+            log.exception("Answer to request %s cannot be read: %s", request_id, describe(request))
+            return await self._build_reply(request, internal_error_response(request_id))
         except (TypeError, ValueError):
             # A value that is no JSON, or a header that would not stay one.
             log.exception("Answer to request %s is broken: %s", request_id, describe(request))
             return await self._build_reply(request, internal_error_response(request_id))
 
     async def _build_reply(self, request: web.BaseRequest, response: Response) -> Reply:
-        body, headers = encode_json(response.body), response.headers
+        headers = response.headers
+        if isinstance(response.body, StreamedBody):
+            return await self._build_streamed_reply(request, response, response.body)
+        body = encode_json(response.body)
         if self._is_to_compress(request, body):
             body = await compress(body)
             headers = {**COMPRESSED, **(headers or {})}
@@ -251,6 +249,20 @@ class Dispatcher:
             response.status,
             build_head(response.status, response.content_type, headers),
             body,
+            keep_alive=request.keep_alive and not self._stopping,
+            write_timeout_s=self._settings.write_timeout_s,
+        )
+
+    async def _build_streamed_reply(
+        self, request: web.BaseRequest, response: Response, body: StreamedBody
+    ) -> Reply:
+        """The reply with its first chunk read: what cannot be read at all is answered so."""
+        first = b"" if request.method == "HEAD" else await anext(body.chunks, b"")
+        return StreamedReply(
+            response.status,
+            build_head(response.status, response.content_type, response.headers),
+            body,
+            first,
             keep_alive=request.keep_alive and not self._stopping,
             write_timeout_s=self._settings.write_timeout_s,
         )
@@ -274,12 +286,6 @@ def forwarded_for(request: web.BaseRequest) -> str | None:
     if X_FORWARDED_FOR not in request.headers:
         return None
     return ",".join(request.headers.getall(X_FORWARDED_FOR))
-
-
-def caller_to_limit(call: Call) -> str:
-    """On whose allowance a client's call draws: the user's, or the address's of nobody."""
-    requester = call.requester
-    return requester.user_id if requester else address_to_limit(call.remote_address)
 
 
 def is_cancelled() -> bool:

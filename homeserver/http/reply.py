@@ -7,6 +7,7 @@ the same in every one of ours. `Reply` offers what aiohttp's server uses of a re
 
 import asyncio
 import gzip
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
@@ -18,7 +19,10 @@ import orjson
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from federation.protocol.response import JSON_TYPE
+from federation.protocol.errors import MatrixError
+from federation.protocol.response import JSON_TYPE, StreamedBody
+
+log = logging.getLogger("hearth.http")
 
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -55,7 +59,7 @@ class Reply:
         self._writer: web.BaseRequest | None = None
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Send everything. Raises `ConnectionResetError` when the client is gone."""
+        """Send head and body. Raises `ConnectionResetError` when the client is gone."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client is gone")
@@ -73,8 +77,11 @@ class Reply:
 
         Raises `ConnectionResetError` for one that takes too long.
         """
-        request = self._writer
-        if request is None or not request.protocol.writing_paused:
+        if self._writer is not None:
+            await self._drain(self._writer)
+
+    async def _drain(self, request: web.BaseRequest) -> None:
+        if not request.protocol.writing_paused:
             return
         try:
             async with asyncio.timeout(self._write_timeout_s):
@@ -84,13 +91,82 @@ class Reply:
                 request.transport.abort()
             raise ConnectionResetError("The client does not read") from error
 
+    def _body_length(self) -> int:
+        return len(self._body)
+
     def _length_line(self) -> bytes:
-        return b"" if self.status in BODILESS else b"Content-Length: %d\r\n" % len(self._body)
+        if self.status in BODILESS:
+            return b""
+        return b"Content-Length: %d\r\n" % self._body_length()
 
     def _connection_line(self, request: web.BaseRequest) -> bytes:
         if request.version >= HttpVersion11:
             return b"" if self.keep_alive else b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if self.keep_alive else b""
+
+
+class StreamedReply(Reply):
+    """An answer that is sent as it is read, no faster than the client takes it."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(
+        self,
+        status: int,
+        head: bytes,
+        stream: StreamedBody,
+        first: bytes,
+        *,
+        keep_alive: bool,
+        write_timeout_s: float,
+    ) -> None:
+        super().__init__(
+            status, head, first, keep_alive=keep_alive, write_timeout_s=write_timeout_s
+        )
+        self._stream = stream
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send the head and the first chunk. Raises `ConnectionResetError`."""
+        try:
+            await super().prepare(request)
+        except ConnectionResetError:
+            await self._stream.chunks.aclose()
+            raise
+
+    async def write_eof(self) -> None:
+        """Send the rest. Raises `ConnectionResetError`, also where the body cannot be read."""
+        request = self._writer
+        try:
+            if request is not None and request.method != "HEAD":
+                await self._send_rest(request)
+        except ConnectionResetError:
+            raise
+        except (MatrixError, OSError, EOFError) as error:
+            # The client must not take what it has for the whole: the end of the connection says so.
+            log.exception("A file could not be sent to its end")
+            if request is not None and request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("The answer breaks off") from error
+        finally:
+            await self._stream.chunks.aclose()
+
+    async def _send_rest(self, request: web.BaseRequest) -> None:
+        sent = len(self._body)
+        await self._drain(request)
+        async for chunk in self._stream.chunks:
+            sent += len(chunk)
+            view = memoryview(chunk)
+            for start in range(0, len(chunk), SMALL_BODY):
+                transport = request.transport
+                if transport is None or transport.is_closing():
+                    raise ConnectionResetError("The client is gone")
+                transport.write(view[start : start + SMALL_BODY])
+                await self._drain(request)
+        if sent != self._stream.length:
+            raise EOFError(f"{sent} bytes instead of {self._stream.length}")
+
+    def _body_length(self) -> int:
+        return self._stream.length
 
 
 def build_head(

@@ -298,9 +298,8 @@ class Entering:
                 users[user_id],
                 users[pdu.sender],
                 event_nid,
-                membership := Membership.of(str(pdu.content["membership"])),
-                is_local := self._append.is_ours(user_id),
-                forgotten=is_local and self._append.forgets(membership),
+                Membership.of(str(pdu.content["membership"])),
+                self._append.is_ours(user_id),
             )
             for user_id, (event_nid, pdu) in found.items()
         )

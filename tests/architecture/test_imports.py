@@ -70,6 +70,12 @@ LATER_SERVICES: dict[str, tuple[str, ...]] = {
         "homeserver.appservices",
         "homeserver.sync",
     ),
+    "homeserver.media": (
+        "homeserver.encryption",
+        "homeserver.push",
+        "homeserver.appservices",
+        "homeserver.sync",
+    ),
     "homeserver.encryption": ("homeserver.sync",),
     "homeserver.push": ("homeserver.sync",),
     "homeserver.appservices": ("homeserver.sync",),

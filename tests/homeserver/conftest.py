@@ -15,6 +15,7 @@ from homeserver.config.keys import create_signing_key
 from homeserver.config.sections.accounts import Auth, Registration
 from homeserver.config.sections.federation import Federation
 from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.media import Media
 from homeserver.config.sections.server import Listener, Log, Server
 from homeserver.config.sections.storage import Database
 from homeserver.config.settings import Settings
@@ -183,6 +184,7 @@ def settings_for_tests(database_url: str, directory: Path) -> Settings:
         auth=Auth(bcrypt_rounds=4),
         limits=replace(Limits(), enabled=False),
         federation=replace(Federation(), enabled=False),
+        media=Media(directory=directory / "media"),
         log=Log(level="warning"),
     )
 

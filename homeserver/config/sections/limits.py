@@ -40,7 +40,10 @@ class Limits:
     """Searching messages, rooms and users."""
     report: Allowance = Allowance(per_second=0.1, burst=10)
     """Reporting rooms, events and users."""
+    upload: Allowance = Allowance(per_second=2, burst=50)
+    """Uploading media, and reserving IDs for it."""
     max_body_bytes: Annotated[int, Range(65_536)] = 1_048_576
     """The largest request body of any endpoint but uploads of media."""
     request_timeout_s: Positive = 60
-    """How long a client may take to send a request."""
+    """How long a client may take to send a request. An upload of media may last longer, as long as
+    it makes progress."""

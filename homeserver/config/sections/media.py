@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeserver.config.sections.ranges import Positive
+from homeserver.config.sections.ranges import Count, Positive
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimit:
+    """How much a user may upload."""
+
+    max_mb: Positive = 1_024
+    """How much in all, in MiB."""
+    period_s: Count = 0
+    """Within how many seconds; 0 is what the user has here altogether."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +23,19 @@ class Media:
     directory: Path = Path("media")
     """Where they are kept. Relative to `server.data_dir`."""
     max_upload_mb: Positive = 50
-    """The largest file that may be uploaded."""
+    """The largest file that may be uploaded, in MiB."""
+    freeze_unauthenticated: bool = True
+    """Give what is uploaded or fetched from now on to nobody without an access token, as the
+    specification recommends. Older files stay reachable by the old endpoints."""
+    max_reserved: Positive = 50
+    """How many files one user may announce that have not been uploaded yet."""
+    reservation_lifetime_s: Positive = 86_400
+    """How long such an announcement is good."""
+    upload_limits: tuple[UploadLimit, ...] = ()
+    """How much one user may upload: `max_mb` within `period_s` seconds, or in all without a
+    period."""
+    upload_limit_info_url: str = ""
+    """A page that tells users who have reached a limit more. Empty: `server.public_baseurl`."""
     url_previews: bool = False
     """Fetch pages that messages link to, to show what is there."""
     max_megapixels: Positive = 50

@@ -78,7 +78,6 @@ SETTINGS = Settings(
     limits=Limits(enabled=False),
     registration=Registration(enabled=True, token_required=False, shared_secret="shared"),
 )
-UNLIMITED = HttpSettings()
 
 
 @dataclass
@@ -218,15 +217,9 @@ def password_login(name: str, password: str = PASSWORD) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running_user_server(
-    database_url: str,
-    settings: Settings = SETTINGS,
-    http_settings: HttpSettings = UNLIMITED,
-    **changes: Any,
+    database_url: str, settings: Settings = SETTINGS, **changes: Any
 ) -> AsyncIterator[UserServer]:
-    """A server over the database; `changes` replace parts of the settings.
-
-    How often one address may call is said by `http_settings`, so that other limits can be tested.
-    """
+    """A server over the database; `changes` replace parts of the settings."""
     settings = replace(settings, **changes)
     pool = await open_pool(database_url, 4)
     committer = Committer(database_url, published, {})
@@ -242,6 +235,7 @@ async def running_user_server(
         ports=UserPorts(around.announce, around, around, around),
     )
     services = cast(Services, SimpleNamespace(settings=settings, clock=time, db=pool, users=users))
+    http_settings = HttpSettings()
     authenticator = Authenticator(users.sessions, None, time, users.last_seen)
     dispatcher = Dispatcher(
         (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS), services, authenticator, http_settings

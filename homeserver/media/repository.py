@@ -1,0 +1,20 @@
+"""The content repository as a whole."""
+
+from dataclasses import dataclass
+
+from homeserver.media.access_times import AccessTimes
+from homeserver.media.contents import Contents
+from homeserver.media.library import Library
+from homeserver.media.thumbnail_cache import Thumbnails
+from homeserver.media.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRepository:
+    """The services of media."""
+
+    contents: Contents
+    uploads: Uploads
+    library: Library
+    thumbnails: Thumbnails
+    access_times: AccessTimes
