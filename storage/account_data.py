@@ -1,6 +1,8 @@
 """Account data: what users keep for themselves, for the whole account or for a room.
 
-`room_nid` is 0 for data of the whole account. The content is JSON, kept as it was encoded.
+`room_nid` is 0 for data of the whole account. The content is JSON, kept as it was encoded. An empty
+object stands for data that was deleted: those who follow the changes hear of it, for everybody
+else there is nothing. Source: MSC3391.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +16,8 @@ from storage.database import Database
 
 GLOBAL = 0
 """The room number of data that belongs to the whole account."""
+
+DELETED = b"{}"
 
 Key = tuple[int, int, str]
 """User, room and type."""
@@ -122,7 +126,7 @@ async def account_data_after(
 SELECT_ALL = """
     SELECT stream_position, user_nid, room_nid, type, content
       FROM account_data
-     WHERE user_nid = $1
+     WHERE user_nid = $1 AND content <> '{}'
      ORDER BY stream_position
 """
 
@@ -135,7 +139,7 @@ async def all_account_data(db: Database, user_nid: int) -> list[AccountDataSet]:
 SELECT_OF_ROOMS = """
     SELECT stream_position, user_nid, room_nid, type, content
       FROM account_data
-     WHERE user_nid = $1 AND room_nid = ANY($2::integer[])
+     WHERE user_nid = $1 AND room_nid = ANY($2::integer[]) AND content <> '{}'
      ORDER BY stream_position
 """
 
@@ -162,7 +166,9 @@ async def changed_account_data(db: Database, since: int, upto: int) -> list[Acco
 
 
 SELECT_CONTENT = """
-    SELECT content FROM account_data WHERE user_nid = $1 AND room_nid = $2 AND type = $3
+    SELECT content
+      FROM account_data
+     WHERE user_nid = $1 AND room_nid = $2 AND type = $3 AND content <> '{}'
 """
 
 
@@ -174,10 +180,22 @@ async def find_account_data(
     return content
 
 
+SELECT_TYPES = """
+    SELECT type
+      FROM account_data
+     WHERE user_nid = $1 AND room_nid = 0 AND type = ANY($2::text[]) AND content <> '{}'
+"""
+
+
+async def find_types(db: Database, user_nid: int, types: Iterable[str]) -> list[str]:
+    """Those of the types that the user has data of, for the whole account."""
+    return [data_type for (data_type,) in await db.fetch(SELECT_TYPES, user_nid, list(types))]
+
+
 SELECT_OF_USERS = """
     SELECT user_nid, content
       FROM account_data
-     WHERE user_nid = ANY($1::integer[]) AND room_nid = 0 AND type = $2
+     WHERE user_nid = ANY($1::integer[]) AND room_nid = 0 AND type = $2 AND content <> '{}'
 """
 
 

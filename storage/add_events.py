@@ -77,6 +77,8 @@ class MemberChange:
     membership: Membership
     is_local: bool
     stripped_state: bytes | None = None
+    forgotten: bool = False
+    """Whether somebody who leaves has forgotten the room at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,16 +401,16 @@ async def _change_state(db: Database, adds: Sequence[AddEvent]) -> None:
 UPSERT_MEMBERS = """
     INSERT INTO memberships (
            user_nid, room_nid, event_nid, stream_position, sender_nid, membership, is_local,
-           stripped_state)
+           stripped_state, forgotten)
     SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::integer[],
-                         $6::smallint[], $7::boolean[], $8::bytea[])
+                         $6::smallint[], $7::boolean[], $8::bytea[], $9::boolean[])
     ON CONFLICT (user_nid, room_nid) DO UPDATE
        SET event_nid = excluded.event_nid,
            stream_position = excluded.stream_position,
            sender_nid = excluded.sender_nid,
            membership = excluded.membership,
            stripped_state = excluded.stripped_state,
-           forgotten = false
+           forgotten = excluded.forgotten
 """
 
 
@@ -423,6 +425,7 @@ async def _change_members(db: Database, placed: Sequence[tuple[AddEvent, int]]) 
             member.membership,
             member.is_local,
             member.stripped_state,
+            member.forgotten,
         )
         for add, position in placed
         for member in add.members

@@ -3,6 +3,7 @@
 Source: client-server API v1.19, "Predefined Rules". Version 1.17 removed the rules that look for
 names in the text of a message; `LEGACY_MENTION_RULES` holds them for servers whose users still
 have clients that do not send `m.mentions`. They apply to events without that property only.
+The rules for polls are those of MSC3930, under the unstable names that clients know.
 """
 
 from collections.abc import Mapping
@@ -96,6 +97,11 @@ OVERRIDE_RULES: Final[tuple[Rule, ...]] = (
         "actions": [],
     },
     {
+        "rule_id": ".org.matrix.msc3930.rule.poll_response",
+        "conditions": [_match("type", "org.matrix.msc3381.poll.response")],
+        "actions": [],
+    },
+    {
         "rule_id": ".m.rule.suppress_edits",
         "conditions": [_is("content.m\\.relates_to.rel_type", "m.replace")],
         "actions": [],
@@ -126,6 +132,26 @@ UNDERRIDE_RULES: Final[tuple[Rule, ...]] = (
     {
         "rule_id": ".m.rule.encrypted",
         "conditions": [_match("type", "m.room.encrypted")],
+        "actions": [_NOTIFY],
+    },
+    {
+        "rule_id": ".org.matrix.msc3930.rule.poll_start_one_to_one",
+        "conditions": [_TWO_MEMBERS, _match("type", "org.matrix.msc3381.poll.start")],
+        "actions": [_NOTIFY, _SOUND],
+    },
+    {
+        "rule_id": ".org.matrix.msc3930.rule.poll_start",
+        "conditions": [_match("type", "org.matrix.msc3381.poll.start")],
+        "actions": [_NOTIFY],
+    },
+    {
+        "rule_id": ".org.matrix.msc3930.rule.poll_end_one_to_one",
+        "conditions": [_TWO_MEMBERS, _match("type", "org.matrix.msc3381.poll.end")],
+        "actions": [_NOTIFY, _SOUND],
+    },
+    {
+        "rule_id": ".org.matrix.msc3930.rule.poll_end",
+        "conditions": [_match("type", "org.matrix.msc3381.poll.end")],
         "actions": [_NOTIFY],
     },
 )

@@ -13,6 +13,10 @@ class MatrixError(Exception):
     status: ClassVar[int] = 400
     errcode: ClassVar[str] = "M_UNKNOWN"
 
+    is_attempt = True
+    """Whether a call that ends so counts as one of the caller's attempts, where these are limited.
+    What only asks how to attempt something does not."""
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message

@@ -108,7 +108,7 @@ PREDEFINED_RULES: Final = PredefinedRules(
         RuleKind.UNDERRIDE: _predefine(*predefined.UNDERRIDE_RULES),
     },
 )
-"""The rules of specification v1.19."""
+"""The rules of specification v1.19, and those for polls."""
 
 PREDEFINED_WITH_LEGACY_MENTIONS: Final = PredefinedRules(
     above=PREDEFINED_RULES.above,

@@ -100,7 +100,10 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
     nids = Nids(db)
     layers = StateLayers(db, cache_bytes // 16)
     live = LiveRooms(db, names, layers, cache_bytes // 8)
-    append = Append(db, names, nids, live, layers, committer, server_name)
+    forgets = settings.rooms.forget_on_leave
+    append = Append(
+        db, names, nids, live, layers, committer, server_name, forgets_left_rooms=forgets
+    )
     key = links.own.current[0]
     access = ServerAccess(db, names, cache_bytes // 64)
     policies = PolicyServers(live, access, RemotePolicyServers(links.client))

@@ -21,6 +21,7 @@ from homeserver.rooms.peeking import Peeking
 from homeserver.rooms.ports import NoRemoteRooms
 from homeserver.rooms.readable_state import ReadableState
 from homeserver.rooms.reading import RoomReading
+from homeserver.rooms.related_redactions import RelatedRedactions
 from homeserver.rooms.remote_summaries import RemoteSummaries as FetchedSummaries
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.rooms import Rooms
@@ -78,6 +79,7 @@ def build_rooms(
         name,
         core.key,
     )
+    events = UserEvents(db, names, live, send, memberships, aliases, name)
     return Rooms(
         creation=creation,
         memberships=memberships,
@@ -87,7 +89,8 @@ def build_rooms(
         directory=Directory(db, names, live, remote, core.settings.rooms, core.clock, name),
         upgrades=Upgrades(db, live, core.append, send, creation, successors, core.settings.rooms),
         state=ReadableState(db, names),
-        events=UserEvents(db, names, live, send, memberships, aliases, name),
+        events=events,
+        related_redactions=RelatedRedactions(db, events, send),
         of_users=UserRooms(
             db, names, memberships, aliases, core.settings.registration.auto_join_rooms
         ),

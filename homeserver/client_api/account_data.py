@@ -1,6 +1,6 @@
 """What users keep for themselves on the server.
 
-Source: client-server API, "Client Config".
+Source: client-server API, "Client Config"; MSC3391 for deleting.
 """
 
 from typing import Any
@@ -13,6 +13,10 @@ from storage.account_data import GLOBAL
 
 MAX_BODY_BYTES = 1_048_576
 ACCOUNT = "/_matrix/client/v3/user/{userId}/account_data/{type}"
+UNSTABLE_ACCOUNT = "/_matrix/client/unstable/org.matrix.msc3391/user/{userId}/account_data/{type}"
+UNSTABLE_ROOM = (
+    "/_matrix/client/unstable/org.matrix.msc3391/user/{userId}/rooms/{roomId}/account_data/{type}"
+)
 ROOM = "/_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}"
 
 
@@ -57,7 +61,26 @@ async def get_account_data_per_room(call: Call) -> bytes:
     return await call.services.personal.account_data.get(call.user_nid, room_nid, call.path["type"])
 
 
+@endpoint("DELETE", UNSTABLE_ACCOUNT, Access.USER, rate=Rate.REQUEST)
+async def delete_account_data(call: Call) -> dict[str, Any]:
+    """Delete account data of a type. Errors: `Forbidden`, `ServerControlled`."""
+    check_own_user(call)
+    await call.services.personal.account_data.delete(call.user_nid, GLOBAL, call.path["type"])
+    return {}
+
+
+@endpoint("DELETE", UNSTABLE_ROOM, Access.USER, rate=Rate.REQUEST)
+async def delete_account_data_per_room(call: Call) -> dict[str, Any]:
+    """Delete a room's account data of a type. Errors: `Forbidden`, `ServerControlled`."""
+    check_own_user(call)
+    room_nid = await room_of_path(call)
+    await call.services.personal.account_data.delete(call.user_nid, room_nid, call.path["type"])
+    return {}
+
+
 ENDPOINTS = (
+    delete_account_data,
+    delete_account_data_per_room,
     set_account_data,
     get_account_data,
     set_account_data_per_room,

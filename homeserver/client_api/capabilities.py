@@ -26,7 +26,7 @@ async def get_capabilities(call: Call) -> dict[str, Any]:
         "m.profile_fields": {"enabled": True},
         "m.3pid_changes": {"enabled": False},
         "m.get_login_token": has_passwords,
-        "m.forget_forced_upon_leave": {"enabled": False},
+        "m.forget_forced_upon_leave": {"enabled": settings.rooms.forget_on_leave},
     }
     if call.is_admin:
         capabilities["m.account_moderation"] = {"suspend": True, "lock": True}

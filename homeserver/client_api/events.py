@@ -30,7 +30,12 @@ async def get_one_event(call: Call) -> bytes:
     return await call.services.reading.history.event(viewer_of(call), None, call.path["eventId"])
 
 
-@endpoint("GET", "/_matrix/client/v1/rooms/{roomId}/timestamp_to_event", Access.USER)
+@endpoint(
+    "GET",
+    "/_matrix/client/v1/rooms/{roomId}/timestamp_to_event",
+    Access.USER,
+    aliases=("/_matrix/client/unstable/org.matrix.msc3030/rooms/{roomId}/timestamp_to_event",),
+)
 async def get_event_by_timestamp(call: Call) -> dict[str, Any]:
     """Name the event closest to a time. Errors: `Forbidden`, `NotFound`, `InvalidParam`."""
     call.query_str("ts")

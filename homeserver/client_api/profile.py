@@ -13,22 +13,31 @@ from homeserver.http.call import Call
 from storage.profiles import DISPLAYNAME
 
 FIELD = "/_matrix/client/v3/profile/{userId}/{keyName}"
+UNSTABLE_PROFILE = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{userId}"
+UNSTABLE_FIELD = f"{UNSTABLE_PROFILE}/{{keyName}}"
 
 
-@endpoint("GET", "/_matrix/client/v3/profile/{userId}", Access.PUBLIC)
+@endpoint("GET", "/_matrix/client/v3/profile/{userId}", Access.PUBLIC, aliases=(UNSTABLE_PROFILE,))
 async def get_user_profile(call: Call) -> Mapping[str, Any]:
     """Show a whole profile. Errors: `NotFound`, `Forbidden`."""
     return await call.services.personal.profiles.profile(call.path["userId"])
 
 
-@endpoint("GET", FIELD, Access.PUBLIC)
+@endpoint("GET", FIELD, Access.PUBLIC, aliases=(UNSTABLE_FIELD,))
 async def get_profile_field(call: Call) -> dict[str, Any]:
     """Show one field of a profile. Errors: `NotFound`, `Forbidden`."""
     field = call.path["keyName"]
     return {field: await call.services.personal.profiles.field(call.path["userId"], field)}
 
 
-@endpoint("PUT", FIELD, Access.GUEST, rate=Rate.REQUEST, suspended_allowed=False)
+@endpoint(
+    "PUT",
+    FIELD,
+    Access.GUEST,
+    rate=Rate.REQUEST,
+    suspended_allowed=False,
+    aliases=(UNSTABLE_FIELD,),
+)
 async def set_profile_field(call: Call) -> dict[str, Any]:
     """Set a field of one's own profile.
 
@@ -44,7 +53,14 @@ async def set_profile_field(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoint("DELETE", FIELD, Access.GUEST, rate=Rate.REQUEST, suspended_allowed=False)
+@endpoint(
+    "DELETE",
+    FIELD,
+    Access.GUEST,
+    rate=Rate.REQUEST,
+    suspended_allowed=False,
+    aliases=(UNSTABLE_FIELD,),
+)
 async def delete_profile_field(call: Call) -> dict[str, Any]:
     """Remove a field of one's own profile. Errors: `Forbidden`, `InvalidParam`, `KeyTooLarge`."""
     field = check_may_change(call)

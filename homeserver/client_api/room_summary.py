@@ -18,7 +18,10 @@ MAX_SERVERS = 10
     "/_matrix/client/v1/room_summary/{roomIdOrAlias}",
     Access.OPTIONAL,
     rate=Rate.REQUEST,
-    aliases=("/_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}",),
+    aliases=(
+        "/_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}",
+        "/_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary",
+    ),
 )
 async def get_room_summary(call: Call) -> dict[str, Any]:
     """Tell of a room, to strangers too if its doors are open. Errors: `NotFound`."""

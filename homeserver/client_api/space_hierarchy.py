@@ -11,7 +11,13 @@ from homeserver.http.call import Call
 from homeserver.rooms.spaces import DEFAULT_DEPTH, DEFAULT_LIMIT, MAX_LIMIT, HierarchyRequest
 
 
-@endpoint("GET", "/_matrix/client/v1/rooms/{roomId}/hierarchy", Access.USER, rate=Rate.REQUEST)
+@endpoint(
+    "GET",
+    "/_matrix/client/v1/rooms/{roomId}/hierarchy",
+    Access.USER,
+    rate=Rate.REQUEST,
+    aliases=("/_matrix/client/unstable/org.matrix.msc2946/rooms/{roomId}/hierarchy",),
+)
 async def get_space_hierarchy(call: Call) -> dict[str, Any]:
     """Walk a space's tree, page by page. Errors: `Forbidden`, `InvalidParam`."""
     request = HierarchyRequest(

@@ -11,7 +11,12 @@ from homeserver.http.call import Call
 from homeserver.rooms.threads import DEFAULT_LIMIT, MAX_LIMIT
 
 
-@endpoint("GET", "/_matrix/client/v1/rooms/{roomId}/threads", Access.USER)
+@endpoint(
+    "GET",
+    "/_matrix/client/v1/rooms/{roomId}/threads",
+    Access.USER,
+    aliases=("/_matrix/client/unstable/org.matrix.msc3856/rooms/{roomId}/threads",),
+)
 async def get_thread_roots(call: Call) -> dict[str, Any]:
     """List the roots of a room's threads. Errors: `Forbidden`, `InvalidParam`."""
     page = await call.services.reading.threads.page(

@@ -175,15 +175,28 @@ class Dispatcher:
             await self._admit_client(call, endpoint)
         if endpoint.long_poll:
             return await self._long_poll(call, endpoint)
-        return cast(Answer, await endpoint.handler(call))
+        try:
+            return cast(Answer, await endpoint.handler(call))
+        except MatrixError as error:
+            if not error.is_attempt:
+                self._charge_as_question(call, endpoint)
+            raise
 
     async def _admit_client(self, call: Call, endpoint: Endpoint[Call]) -> None:
         await self._authenticator.admit(call, endpoint)
         if endpoint.rate is not Rate.NONE:
-            requester = call.requester
-            caller = requester.user_id if requester else address_to_limit(call.remote_address)
-            self._limiter.check(endpoint.rate, caller)
+            self._limiter.check(endpoint.rate, caller_to_limit(call))
         await self._read(call, endpoint)
+
+    def _charge_as_question(self, call: Call, endpoint: Endpoint[Call]) -> None:
+        """Have a call that was no attempt cost as much as a read.
+
+        Clients ask once or twice what is wanted before they attempt to register or to change a
+        password; a household behind one address would use up its attempts by asking.
+        """
+        caller = caller_to_limit(call)
+        self._limiter.give_back(endpoint.rate, caller)
+        self._limiter.check(Rate.REQUEST, caller)
 
     async def _admit_server(self, call: Call, endpoint: Endpoint[Call]) -> None:
         self._authenticator.check_signed(call)
@@ -286,6 +299,12 @@ def forwarded_for(request: web.BaseRequest) -> str | None:
     if X_FORWARDED_FOR not in request.headers:
         return None
     return ",".join(request.headers.getall(X_FORWARDED_FOR))
+
+
+def caller_to_limit(call: Call) -> str:
+    """On whose allowance a client's call draws: the user's, or the address's of nobody."""
+    requester = call.requester
+    return requester.user_id if requester else address_to_limit(call.remote_address)
 
 
 def is_cancelled() -> bool:

@@ -42,6 +42,12 @@ class RateLimiter:
         if buckets is not None:
             buckets.take(caller, self._now_s())
 
+    def give_back(self, rate: Rate, caller: str) -> None:
+        """Return one call that the caller has taken from its allowance."""
+        buckets = self._buckets.get(rate)
+        if buckets is not None:
+            buckets.give_back(caller)
+
 
 class Buckets:
     """The buckets of one class of calls.
@@ -71,3 +77,9 @@ class Buckets:
         if len(self._recent) >= self._generation_size:
             self._former, self._recent = self._recent, {}
         self._recent[caller] = full_at
+
+    def give_back(self, caller: str) -> None:
+        """Return one call that was taken."""
+        full_at = self._recent.get(caller) or self._former.get(caller)
+        if full_at is not None:
+            self._recent[caller] = full_at - self._interval_s

@@ -19,6 +19,11 @@ LEGACY_VERSIONS = (
 )
 """Below the prefix, what is served under the first version is served under the second too."""
 
+UNSTABLE = (("_matrix", "client"), ("v3", "v1"), "unstable")
+"""What became stable before clients stopped asking for it by its unstable name is served under that
+name too, unless something else is: matrix-js-sdk before 35 and both first mobile apps upload
+cross-signing keys there."""
+
 
 class WrongMethod(MethodNotAllowed):
     """The path exists with `allowed` methods only."""
@@ -60,6 +65,12 @@ class Router:
                 self._add(endpoint, path)
         for prefix, version, legacy_version in LEGACY_VERSIONS:
             self._share(prefix, version, legacy_version)
+        prefix, versions, unstable = UNSTABLE
+        node = self._descend(prefix)
+        for version in versions:
+            copy_routes(
+                node.literals.get(version, Node()), node.literals.setdefault(unstable, Node())
+            )
 
     def find(self, method: str, path: str) -> tuple[Endpoint[Call], dict[str, str]]:
         """The endpoint at a path as it was sent, and the path's parameters.
@@ -113,12 +124,27 @@ class Router:
             node.routes[method] = Route(endpoint, tuple(names))
 
     def _share(self, prefix: tuple[str, ...], version: str, legacy_version: str) -> None:
-        node = self._root
-        for segment in prefix:
-            node = node.literals.get(segment, Node())
+        node = self._descend(prefix)
         shared = node.literals.get(version)
         if shared is not None and node.literals.setdefault(legacy_version, shared) is not shared:
             raise ValueError(f"{legacy_version} is another name of {version}; nothing goes there")
+
+    def _descend(self, prefix: tuple[str, ...]) -> Node:
+        node = self._root
+        for segment in prefix:
+            node = node.literals.get(segment, Node())
+        return node
+
+
+def copy_routes(source: Node, target: Node) -> None:
+    """Have below `target` what is below `source`, wherever `target` has nothing of its own."""
+    for name, child in source.literals.items():
+        copy_routes(child, target.literals.setdefault(name, Node()))
+    if source.parameter is not None:
+        target.parameter = target.parameter or Node()
+        copy_routes(source.parameter, target.parameter)
+    for method, route in source.routes.items():
+        target.routes.setdefault(method, route)
 
 
 def split_path(path: str) -> list[str]:

@@ -39,6 +39,7 @@ from storage.state_layers import StateLayers
 MEMBER = "m.room.member"
 REDACTION = "m.room.redaction"
 MAX_RELATION_BYTES = 255
+LEFT = (Membership.LEAVE, Membership.BAN)
 
 
 class Append:
@@ -53,6 +54,8 @@ class Append:
         layers: StateLayers,
         committer: Committer,
         server_name: str,
+        *,
+        forgets_left_rooms: bool = False,
     ) -> None:
         self._db = db
         self._names = names
@@ -61,6 +64,7 @@ class Append:
         self._layers = layers
         self._committer = committer
         self._server_name = server_name
+        self._forgets_left_rooms = forgets_left_rooms
 
     async def stage(
         self,
@@ -206,13 +210,22 @@ class Append:
     async def member_change(self, pdu: Pdu, event_nid: int, sender_nid: int) -> MemberChange:
         """The membership that a member event gives."""
         user_id = str(pdu.state_key)
+        membership, is_local = Membership.of(pdu.content["membership"]), self.is_ours(user_id)
         return MemberChange(
             await self._names.users.get_nid(user_id),
             sender_nid,
             event_nid,
-            Membership.of(pdu.content["membership"]),
-            self.is_ours(user_id),
+            membership,
+            is_local,
+            forgotten=is_local and self.forgets(membership),
         )
+
+    def forgets(self, membership: Membership) -> bool:
+        """Whether users of ours whose membership becomes this have forgotten the room thereby.
+
+        Source: MSC4267.
+        """
+        return self._forgets_left_rooms and membership in LEFT
 
     async def redaction(self, room: LiveRoom, pdu: Pdu) -> RedactionEffect | None:
         """What a redaction does to its target; None for any other event."""

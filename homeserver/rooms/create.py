@@ -36,6 +36,7 @@ from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.append import Append
+from homeserver.rooms.encryption_policy import with_policy
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.membership import Memberships
 from homeserver.rooms.ports import Invitations
@@ -108,6 +109,7 @@ class RoomCreation:
         `InviteBlocked`.
         """
         self._check_settings(request, is_admin=is_admin)
+        request = with_policy(request, self._settings.encryption)
         alias = await self._check_alias(request.alias_localpart)
         local = [user for user in request.invite if server_of(user) == self._server_name]
         remote = [user for user in request.invite if server_of(user) != self._server_name]

@@ -298,8 +298,9 @@ class Entering:
                 users[user_id],
                 users[pdu.sender],
                 event_nid,
-                Membership.of(str(pdu.content["membership"])),
-                self._append.is_ours(user_id),
+                membership := Membership.of(str(pdu.content["membership"])),
+                is_local := self._append.is_ours(user_id),
+                forgotten=is_local and self._append.forgets(membership),
             )
             for user_id, (event_nid, pdu) in found.items()
         )

@@ -65,6 +65,8 @@ class RoomRequest:
     creation_content: Mapping[str, Any] = field(default_factory=dict)
     initial_state: Sequence[StateEvent] = ()
     power_levels: Mapping[str, Any] = field(default_factory=dict)
+    is_of_the_server: bool = False
+    """Whether it is the server itself that speaks in the room."""
 
 
 def find_preset(name: str | None, *, published: bool) -> Preset:

@@ -7,6 +7,7 @@ from homeserver.rooms.create import RoomCreation
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.membership import Memberships
 from homeserver.rooms.readable_state import ReadableState
+from homeserver.rooms.related_redactions import RelatedRedactions
 from homeserver.rooms.restricted_join import RestrictedJoins
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.upgrade import Upgrades
@@ -26,5 +27,6 @@ class Rooms:
     directory: Directory
     upgrades: Upgrades
     events: UserEvents
+    related_redactions: RelatedRedactions
     state: ReadableState
     of_users: UserRooms

@@ -26,6 +26,7 @@ from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.rooms.append import Append
 from homeserver.rooms.arrivals import Arrivals
+from homeserver.rooms.encryption_policy import ENCRYPTION, check_stays_encrypted
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.policy_servers import PolicyServers
 from storage.add_events import RoomMoved, Transaction, TransactionSeen
@@ -223,8 +224,10 @@ class Send:
     async def make(self, room: LiveRoom, new: NewEvent) -> tuple[Pdu, list[int]]:
         """The signed event, after all of the room's forward extremities, and its auth events.
 
-        Raises `AuthRuleFailed` if the current state does not allow it.
+        Raises `AuthRuleFailed` if the current state does not allow it, and `Forbidden` where it
+        would end the room's encryption.
         """
+        await self._check_encryption(room, new)
         places = auth_event_places(new.type, new.state_key, new.sender, new.content, room.version)
         await self._live.load_entries(room, (CREATE, *places))
         entries = [entry for place in places if (entry := room.state[place]) is not None]
@@ -282,6 +285,16 @@ class Send:
         if current is None or current.pdu.sender != new.sender:
             return None
         return current.pdu.event_id if current.pdu.content == new.content else None
+
+    async def _check_encryption(self, room: LiveRoom, new: NewEvent) -> None:
+        """Raise `Forbidden` for what would have an encrypted room be one no longer."""
+        is_encryption = (new.type, new.state_key) == ENCRYPTION
+        if not is_encryption and new.redacts is None:
+            return
+        await self._live.load_entries(room, (ENCRYPTION,))
+        current = room.state[ENCRYPTION]
+        if current is not None and (is_encryption or new.redacts == current.pdu.event_id):
+            check_stays_encrypted(current.pdu.content, new.content if is_encryption else None)
 
     async def _hashes(self, room: LiveRoom, entries: Sequence[Any]) -> ReferenceHashes:
         """Reference hashes of what an event of room version 1 or 2 refers to."""

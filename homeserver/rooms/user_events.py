@@ -98,6 +98,8 @@ class UserEvents:
         `BadJson`.
         """
         refuse_create(event_type)
+        if event_type == REDACTION:
+            raise InvalidParam("A redaction is not state")
         if event_type == MEMBER:
             target = UserId(state_key)
             return await self._memberships.set_member(sender, room_id, target, content)
@@ -133,8 +135,29 @@ class UserEvents:
         they sent themselves. Raises `NotFound`, `Forbidden`, `UserSuspended`.
         """
         new = NewEvent(sender, REDACTION, content, redacts=target)
-        check = self._check_redaction(room_id, new, is_admin=is_admin, is_suspended=is_suspended)
+        check = self.check_redaction(room_id, new, is_admin=is_admin, is_suspended=is_suspended)
         return await self._send_checked(room_id, new, transaction, check)
+
+    async def check_redaction(
+        self, room_id: RoomId, new: NewEvent, *, is_admin: bool, is_suspended: bool
+    ) -> None:
+        """Raise `NotFound`, `Forbidden` or `UserSuspended` where the sender may not redact so."""
+        event = await find_event(self._db, new.redacts or "")
+        room = await self._live.get(room_id)
+        if event is None and await self._is_shared(room):
+            # Another server may have it; each decides for itself whether to apply the redaction.
+            return
+        if event is None or event.room_nid != room.room_nid:
+            raise NotFound(f"There is no event {new.redacts} in this room")
+        if event.sender == new.sender:
+            return
+        if is_suspended:
+            raise UserSuspended("While suspended you may redact your own events only")
+        if is_admin and server_of(event.sender) == self._server_name:
+            return
+        power = room.power
+        if power is None or power.of(new.sender) < power.redact:
+            raise Forbidden("You may not redact events of others")
 
     async def _send_checked(
         self, room_id: RoomId, new: NewEvent, transaction: Transaction, check: Awaitable[None]
@@ -164,26 +187,6 @@ class UserEvents:
                 self._db, relation.parent_event_id, sender_nid, type_nid, relation.annotation_key
             ):
                 raise DuplicateAnnotation("You have annotated the event so already")
-
-    async def _check_redaction(
-        self, room_id: RoomId, new: NewEvent, *, is_admin: bool, is_suspended: bool
-    ) -> None:
-        event = await find_event(self._db, new.redacts or "")
-        room = await self._live.get(room_id)
-        if event is None and await self._is_shared(room):
-            # Another server may have it; each decides for itself whether to apply the redaction.
-            return
-        if event is None or event.room_nid != room.room_nid:
-            raise NotFound(f"There is no event {new.redacts} in this room")
-        if event.sender == new.sender:
-            return
-        if is_suspended:
-            raise UserSuspended("While suspended you may redact your own events only")
-        if is_admin and server_of(event.sender) == self._server_name:
-            return
-        power = room.power
-        if power is None or power.of(new.sender) < power.redact:
-            raise Forbidden("You may not redact events of others")
 
     async def _is_shared(self, room: LiveRoom) -> bool:
         return len(await servers_in_room(self._db, room.room_nid, 2)) > 1

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from federation.protocol.errors import BadJson, InvalidParam, NotFound
-from storage.account_data import EditAccountData, SetAccountData, find_account_data
+from storage.account_data import DELETED, EditAccountData, SetAccountData, find_account_data
 from storage.committer import Committer
 from storage.database import Database
 
@@ -50,13 +50,20 @@ class AccountData:
     async def set(
         self, user_nid: int, room_nid: int, data_type: str, content: Mapping[str, Any]
     ) -> None:
-        """Replace the content of one type. Raises `ServerControlled`, `InvalidParam`."""
-        if data_type in SERVER_CONTROLLED:
-            raise ServerControlled(f"Cannot set {data_type} through this API")
+        """Replace the content of one type; an empty one deletes it.
+
+        Raises `ServerControlled`, `InvalidParam`.
+        """
+        check_is_users_own(data_type)
         if len(data_type.encode()) > MAX_TYPE_BYTES:
             raise InvalidParam(f"A type may have at most {MAX_TYPE_BYTES} bytes")
         write = SetAccountData(user_nid, room_nid, data_type, orjson.dumps(content))
         await self._committer.commit(write)
+
+    async def delete(self, user_nid: int, room_nid: int, data_type: str) -> None:
+        """Delete the content of one type; it need not be there. Raises `ServerControlled`."""
+        check_is_users_own(data_type)
+        await self._committer.commit(deletion(user_nid, room_nid, data_type))
 
     async def tags(self, user_nid: int, room_nid: int) -> Tags:
         """The tags that the user has given to the room."""
@@ -90,6 +97,22 @@ class AccountData:
             return None if orjson.dumps(after) == orjson.dumps(before) else build_tags(after)
 
         await self._committer.commit(EditAccountData(user_nid, room_nid, TAG, edit))
+
+
+def check_is_users_own(data_type: str) -> None:
+    """Raise `ServerControlled` for what users change in other ways."""
+    if data_type in SERVER_CONTROLLED:
+        raise ServerControlled(f"Cannot set {data_type} through this API")
+
+
+def deletion(user_nid: int, room_nid: int, data_type: str) -> EditAccountData:
+    """What deletes account data, and tells nobody where there is none."""
+    return EditAccountData(
+        user_nid,
+        room_nid,
+        data_type,
+        lambda former: None if former in (None, DELETED) else DELETED,
+    )
 
 
 def parse_tags(content: bytes | None) -> Tags:

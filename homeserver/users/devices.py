@@ -7,15 +7,23 @@ from collections.abc import Sequence
 
 from federation.protocol.errors import InvalidParam, NotFound
 from federation.protocol.identifiers import DeviceId, UserId
+from homeserver.users.account_data import deletion
 from homeserver.users.ports import DeviceLists
 from homeserver.users.requester import Requester
 from homeserver.users.sessions import Sessions
 from homeserver.users.token_issuer import MAX_DISPLAY_NAME
+from storage.account_data import GLOBAL, EditAccountData, find_types
 from storage.committer import Committer
 from storage.database import Pool
 from storage.devices import Device, RemoveDevices, RenameDevice, devices_of, find_device
 from storage.pushers import delete_pushers_of_other_devices
 from storage.tokens import delete_access_token, delete_access_tokens_of_user
+
+DEVICE_SETTINGS = (
+    "m.local_notification_settings",
+    "org.matrix.msc3890.local_notification_settings",
+)
+"""Types of account data that end in a device ID."""
 
 
 class Devices:
@@ -58,8 +66,20 @@ class Devices:
         if not ids:
             return
         heard = await self._device_lists.writes_for_removal(user_nid, user_id, ids)
-        await self._committer.commit(RemoveDevices(user_nid, ids), *heard)
+        settings = await self._forget_settings(user_nid, ids)
+        await self._committer.commit(RemoveDevices(user_nid, ids), *heard, *settings)
         await self._sessions.end(user_nid)
+
+    async def _forget_settings(
+        self, user_nid: int, device_ids: Sequence[DeviceId]
+    ) -> list[EditAccountData]:
+        """What deletes the settings that clients keep for these devices.
+
+        Source: MSC3890, "During server-side removal of devices".
+        """
+        names = [f"{prefix}.{device_id}" for device_id in device_ids for prefix in DEVICE_SETTINGS]
+        kept = await find_types(self._db, user_nid, names)
+        return [deletion(user_nid, GLOBAL, name) for name in kept]
 
     async def log_out(self, requester: Requester) -> None:
         """Remove the requester's device, or revoke a token that has none."""

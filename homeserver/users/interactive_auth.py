@@ -109,6 +109,7 @@ class AuthenticationNeeded(MatrixError):
         self.session_id = session_id
         self.completed = completed
         self.failure = failure
+        self.is_attempt = failure is not None
 
     def body(self) -> dict[str, Any]:
         """The flows and the session; an error only where something went wrong."""

@@ -78,6 +78,9 @@ MENTION_ROOM = {"m.mentions": {"room": True}}
         (text("x", **{"m.relates_to": {"rel_type": "m.thread"}}), ".m.rule.message"),
         (event({}, "m.call.invite"), ".m.rule.call"),
         (event({}, "m.room.encrypted"), ".m.rule.encrypted"),
+        (event({}, "org.matrix.msc3381.poll.start"), ".org.matrix.msc3930.rule.poll_start"),
+        (event({}, "org.matrix.msc3381.poll.end"), ".org.matrix.msc3930.rule.poll_end"),
+        (event({}, "org.matrix.msc3381.poll.response"), ".org.matrix.msc3930.rule.poll_response"),
         (event({}, "m.room.topic", state_key=""), None),
         (event({}, "org.example.unknown"), None),
     ],
@@ -92,6 +95,11 @@ def test_the_predefined_rule_for_an_event(pdu: Pdu, expected: str | None) -> Non
         (text("x"), ".m.rule.room_one_to_one"),
         (event({}, "m.room.encrypted"), ".m.rule.encrypted_room_one_to_one"),
         (event({}, "m.call.invite"), ".m.rule.call"),
+        (
+            event({}, "org.matrix.msc3381.poll.start"),
+            ".org.matrix.msc3930.rule.poll_start_one_to_one",
+        ),
+        (event({}, "org.matrix.msc3381.poll.end"), ".org.matrix.msc3930.rule.poll_end_one_to_one"),
     ],
 )
 def test_rooms_of_two_have_rules_of_their_own(pdu: Pdu, expected: str) -> None:

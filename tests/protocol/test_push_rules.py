@@ -39,7 +39,7 @@ def own_ids(ruleset: Ruleset, kind: str) -> list[str]:
     return [rule_id for rule_id in ids(ruleset, kind) if not rule_id.startswith(".")]
 
 
-def test_the_predefined_rules_are_those_of_the_specification_in_its_order() -> None:
+def test_the_predefined_rules_are_those_of_the_specification_and_for_polls_in_order() -> None:
     assert ids(DEFAULTS, "override") == [
         ".m.rule.master",
         ".m.rule.suppress_notices",
@@ -50,6 +50,7 @@ def test_the_predefined_rules_are_those_of_the_specification_in_its_order() -> N
         ".m.rule.tombstone",
         ".m.rule.reaction",
         ".m.rule.room.server_acl",
+        ".org.matrix.msc3930.rule.poll_response",
         ".m.rule.suppress_edits",
     ]
     assert ids(DEFAULTS, "underride") == [
@@ -58,6 +59,10 @@ def test_the_predefined_rules_are_those_of_the_specification_in_its_order() -> N
         ".m.rule.room_one_to_one",
         ".m.rule.message",
         ".m.rule.encrypted",
+        ".org.matrix.msc3930.rule.poll_start_one_to_one",
+        ".org.matrix.msc3930.rule.poll_start",
+        ".org.matrix.msc3930.rule.poll_end_one_to_one",
+        ".org.matrix.msc3930.rule.poll_end",
     ]
     for kind in ("content", "room", "sender"):
         assert DEFAULTS.to_json()[kind] == []

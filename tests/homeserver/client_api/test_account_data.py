@@ -1,3 +1,4 @@
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -18,8 +19,8 @@ async def test_account_data_is_kept_for_the_account_and_for_each_room(homes: Hom
     (await alice.put(account_data(alice, "a.b"), {"n": [2, None, {"ü": 0.5}]})).ok()
     assert (await alice.get(account_data(alice, "a.b"))).ok() == {"n": [2, None, {"ü": 0.5}]}
     (await alice.get(account_data(alice, "a.b", room))).refused(404, "M_NOT_FOUND")
-    (await alice.put(account_data(alice, "a.b", room), {})).ok()
-    assert (await alice.get(account_data(alice, "a.b", room))).ok() == {}
+    (await alice.put(account_data(alice, "a.b", room), {"n": {}})).ok()
+    assert (await alice.get(account_data(alice, "a.b", room))).ok() == {"n": {}}
 
 
 async def test_account_data_is_its_owners_only(homes: Homes) -> None:
@@ -70,3 +71,61 @@ async def test_tags_come_and_go_one_by_one(homes: Homes) -> None:
     assert (await alice.get(tags)).ok() == expected
     assert (await alice.get(account_data(alice, "m.tag", room))).ok() == expected
     (await bob.get(tags)).refused(403, "M_FORBIDDEN")
+
+
+def unstable(client: Client, data_type: str, room_id: str | None = None) -> str:
+    return account_data(client, data_type, room_id).replace("v3", "unstable/org.matrix.msc3391", 1)
+
+
+def told(section: Any) -> dict[str, Any]:
+    """The account data in a part of a sync, but for the push rules."""
+    events = section.get("account_data", {}).get("events", ())
+    return {e["type"]: e["content"] for e in events if e["type"] != "m.push_rules"}
+
+
+@pytest.mark.parametrize("way", ["DELETE", "PUT"])
+async def test_deleted_account_data_is_gone_and_other_devices_hear_of_it(
+    homes: Homes, way: str
+) -> None:
+    alice = await homes.user()
+    room = await alice.create_room()
+    for room_id in (None, room):
+        path = account_data(alice, "a.b", room_id)
+        (await alice.put(path, {"n": 1})).ok()
+        since = (await alice.sync())["next_batch"]
+        if way == "PUT":
+            (await alice.put(path, {})).ok()
+        else:
+            (await alice.delete(unstable(alice, "a.b", room_id))).ok()
+        (await alice.get(path)).refused(404, "M_NOT_FOUND")
+        answer = await alice.sync(since)
+        section = answer if room_id is None else answer["rooms"]["join"][room]
+        assert told(section) == {"a.b": {}}
+    initial = await alice.sync()
+    assert told(initial) == {}
+    assert told(initial["rooms"]["join"][room]) == {}
+    (await alice.put(account_data(alice, "a.b"), {"n": 2})).ok()
+    assert told(await alice.sync()) == {"a.b": {"n": 2}}
+
+
+async def test_deleting_what_is_not_there_tells_nobody(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    since = (await alice.sync())["next_batch"]
+    (await alice.delete(unstable(alice, "a.b"))).ok()
+    assert told(await alice.sync(since)) == {}
+    (await alice.delete(unstable(alice, "m.push_rules"))).refused(405, "M_BAD_JSON")
+    (await bob.delete(unstable(alice, "a.b"))).refused(403, "M_FORBIDDEN")
+
+
+async def test_settings_of_a_device_go_with_it(homes: Homes) -> None:
+    alice = await homes.user()
+    phone = await homes.second_device(alice)
+    names = ("m.local_notification_settings", "org.matrix.msc3890.local_notification_settings")
+    for device in (alice, phone):
+        for name in names:
+            path = account_data(alice, f"{name}.{device.device_id}")
+            (await alice.put(path, {"is_silenced": True})).ok()
+    since = (await alice.sync())["next_batch"]
+    (await phone.post("v3/logout")).ok()
+    assert told(await alice.sync(since)) == {f"{name}.{phone.device_id}": {} for name in names}
+    assert told(await alice.sync()).keys() == {f"{name}.{alice.device_id}" for name in names}

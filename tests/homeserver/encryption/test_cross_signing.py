@@ -47,6 +47,14 @@ async def upload(client: Client, keys: dict[str, Any]) -> Answer:
     return await client.post("v3/keys/device_signing/upload", keys)
 
 
+async def test_older_clients_publish_keys_under_the_unstable_name(homes: Homes) -> None:
+    alice = await homes.user("alice")
+    keys = Identity(alice).all_keys()
+    (await alice.post("unstable/keys/device_signing/upload", keys)).ok()
+    answer = await alice.post("v3/keys/query", {"device_keys": {alice.user_id: []}})
+    assert answer.ok()["master_keys"][alice.user_id] == keys["master_key"]
+
+
 async def upload_confirmed(client: Client, keys: dict[str, Any]) -> None:
     session = (await upload(client, keys)).body["session"]
     auth = {

@@ -18,6 +18,15 @@ async def test_all_versions_that_are_served_are_told() -> None:
     assert all(isinstance(value, bool) for value in body["unstable_features"].values())
 
 
+async def test_what_everybody_is_told_alike_may_be_kept_for_a_while() -> None:
+    async with running_server(ENDPOINTS) as server:
+        for_all = await server.request("GET", "/_matrix/client/versions")
+        for_alice = await server.request("GET", "/_matrix/client/versions", token="alice")
+    assert for_all.headers["Cache-Control"].startswith("public, max-age=")
+    assert "Cache-Control" not in for_alice.headers
+    assert for_all.headers["Vary"] == for_alice.headers["Vary"] == "Authorization"
+
+
 async def test_clients_are_led_to_the_servers_name_unless_told_otherwise() -> None:
     async with running_server(ENDPOINTS) as server:
         response = await server.request("GET", "/.well-known/matrix/client")

@@ -277,6 +277,35 @@ async def test_version_3_is_served_under_its_legacy_name(server: RunningServer) 
     assert (await server.request("GET", "/_matrix/client/v1/ready")).status == 404
 
 
+@endpoint("GET", "/_matrix/client/v1/rooms/{roomId}/relations", Access.PUBLIC)
+async def list_relations(call: Call) -> Answer:
+    return {"relations of": call.path["roomId"]}
+
+
+@endpoint("GET", "/_matrix/client/unstable/rooms/{roomId}/state", Access.PUBLIC)
+async def show_unstable_state(call: Call) -> Answer:
+    return {"unstable state of": call.path["roomId"]}
+
+
+@endpoint("GET", "/_matrix/client/v3/rooms/{roomId}/state", Access.PUBLIC)
+async def show_state(call: Call) -> Answer:
+    return {"state of": call.path["roomId"]}
+
+
+async def test_stable_endpoints_are_served_as_unstable_unless_something_else_is() -> None:
+    async with running_server((list_relations, show_unstable_state, show_state)) as server:
+        for path, body in (
+            ("v1/rooms/!r/relations", {"relations of": "!r"}),
+            ("unstable/rooms/!r/relations", {"relations of": "!r"}),
+            ("v3/rooms/!r/state", {"state of": "!r"}),
+            ("r0/rooms/!r/state", {"state of": "!r"}),
+            ("unstable/rooms/!r/state", {"unstable state of": "!r"}),
+        ):
+            assert await body_of(await server.request("GET", f"/_matrix/client/{path}")) == body
+        for path in ("v3/rooms/!r/relations", "v1/rooms/!r/state"):
+            assert (await server.request("GET", f"/_matrix/client/{path}")).status == 404
+
+
 async def test_an_absolute_target_is_understood(server: RunningServer) -> None:
     request = f"GET http://test{V3}/ready?a=b HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     answer = await raw_exchange(server, request.encode())

@@ -3,6 +3,7 @@ import pytest
 from federation.protocol.errors import InvalidParam
 from homeserver.rooms import mutual_rooms
 from homeserver.rooms.mutual_rooms import MutualRooms
+from tests.homeserver.conftest import Homes
 from tests.homeserver.rooms.world import ALICE, BOB, CAROL, open_world
 
 
@@ -32,3 +33,14 @@ async def test_what_makes_no_sense_is_refused(
     async with open_world(database_url) as world:
         with pytest.raises(InvalidParam):
             await MutualRooms(world.db, world.names).page(await world.viewer(ALICE), user_id, token)
+
+
+async def test_the_unstable_path_tells_the_same(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    path = "unstable/uk.half-shot.msc2666/user/mutual_rooms"
+    answer = (await alice.get(path, user_id=bob.user_id)).ok()
+    assert answer == {"joined": [room_id], "count": 1}
+    rest = (await alice.get(path, user_id=bob.user_id, batch_token="m0")).ok()
+    assert rest["joined"] == [room_id]

@@ -112,3 +112,25 @@ async def test_administrators_redact_what_users_of_their_server_sent(
         (await root.put(path)).refused(403, "M_FORBIDDEN")
         await make_admin(homes, root)
         (await root.put(path)).ok()
+
+
+async def test_rooms_are_forgotten_when_they_are_left_if_the_operator_says_so(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with homes_with(database_url, tmp_path, forget_on_leave=True) as homes:
+        alice, bob, carol = [await homes.user() for _ in range(3)]
+        capabilities = (await alice.get("v3/capabilities")).ok()["capabilities"]
+        assert capabilities["m.forget_forced_upon_leave"] == {"enabled": True}
+        room = await alice.create_room(preset="public_chat")
+        for member in (bob, carol):
+            await member.join(room)
+        since = (await bob.sync())["next_batch"]
+        (await bob.post(f"v3/rooms/{room}/leave")).ok()
+        (await alice.post(f"v3/rooms/{room}/kick", {"user_id": carol.user_id})).ok()
+        everything = '{"room": {"include_leave": true}}'
+        for member in (bob, carol):
+            (await member.get(f"v3/rooms/{room}/messages", dir="b")).refused(403, "M_FORBIDDEN")
+            assert "rooms" not in await member.sync(filter=everything)
+        assert room in (await bob.sync(since))["rooms"]["leave"]
+        await bob.join(room)
+        (await bob.get(f"v3/rooms/{room}/messages", dir="b")).ok()

@@ -78,6 +78,7 @@ SETTINGS = Settings(
     limits=Limits(enabled=False),
     registration=Registration(enabled=True, token_required=False, shared_secret="shared"),
 )
+UNLIMITED = HttpSettings()
 
 
 @dataclass
@@ -217,9 +218,15 @@ def password_login(name: str, password: str = PASSWORD) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running_user_server(
-    database_url: str, settings: Settings = SETTINGS, **changes: Any
+    database_url: str,
+    settings: Settings = SETTINGS,
+    http_settings: HttpSettings = UNLIMITED,
+    **changes: Any,
 ) -> AsyncIterator[UserServer]:
-    """A server over the database; `changes` replace parts of the settings."""
+    """A server over the database; `changes` replace parts of the settings.
+
+    How often one address may call is said by `http_settings`, so that other limits can be tested.
+    """
     settings = replace(settings, **changes)
     pool = await open_pool(database_url, 4)
     committer = Committer(database_url, published, {})
@@ -235,7 +242,6 @@ async def running_user_server(
         ports=UserPorts(around.announce, around, around, around),
     )
     services = cast(Services, SimpleNamespace(settings=settings, clock=time, db=pool, users=users))
-    http_settings = HttpSettings()
     authenticator = Authenticator(users.sessions, None, time, users.last_seen)
     dispatcher = Dispatcher(
         (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS), services, authenticator, http_settings

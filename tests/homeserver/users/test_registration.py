@@ -6,8 +6,11 @@ import hmac
 
 import pytest
 
+from federation.protocol.endpoint import Rate
 from federation.protocol.errors import InvalidParam, NotFound
 from homeserver.config.sections.accounts import Auth, Registration, TermsDocument
+from homeserver.config.sections.limits import Allowance
+from homeserver.http.settings import HttpSettings
 from tests.homeserver.users.server import (
     PASSWORD,
     V1,
@@ -66,6 +69,21 @@ async def test_a_client_may_ask_for_the_flows_before_it_knows_the_name(server: U
     session = (await register(server, {})).body["session"]
     answer = await register(server, applying("beate", auth={**DUMMY, "session": session}))
     assert answer.body["user_id"] == "@beate:hs1"
+
+
+async def test_asking_for_the_flows_is_no_attempt_to_register(database_url: str) -> None:
+    limited = HttpSettings(allowances={Rate.REGISTRATION: Allowance(per_second=0, burst=3)})
+    async with running_user_server(database_url, http_settings=limited) as server:
+        for name in ("mother", "father"):
+            session = ""
+            for _ in range(5):
+                session = (await register(server, applying(name))).body["session"]
+            answer = await register(server, applying(name, auth={**DUMMY, "session": session}))
+            assert answer.status == 200
+        wrong = {"type": "m.login.registration_token", "token": "wrong"}
+        assert (await register(server, applying("guesser", auth=wrong))).status == 401
+        assert (await register(server, applying("guesser", auth=wrong))).status == 429
+        assert (await register(server, applying("child", auth=DUMMY))).status == 429
 
 
 async def test_login_may_be_inhibited(server: UserServer) -> None:
