@@ -25,6 +25,7 @@ from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.typing import Typing
+from homeserver.server_notices.notices import Notices
 from homeserver.sync.service import Sync
 from homeserver.users.personal import Personal
 from homeserver.users.users import Users
@@ -48,6 +49,7 @@ class Services:
     personal: Personal
     receipts: Receipts
     typing: Typing
+    server_notices: Notices
     encryption: Encryption
     push_rules: PushRules
     clients: ClientEvents

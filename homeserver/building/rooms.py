@@ -4,6 +4,7 @@ from federation.outbound.directory import RemoteDirectory
 from federation.outbound.key_validity import KeyValidity
 from homeserver.building.core import Core
 from homeserver.building.shared_rooms import SharedRooms
+from homeserver.config.sections.server_notices import notices_sender
 from homeserver.push.personal_settings import PersonalSettings
 from homeserver.push.rules import PushRules
 from homeserver.rooms.aliases import Aliases
@@ -63,6 +64,7 @@ def build_rooms(
         third_party,
         successors,
         name,
+        notices_sender(core.settings.server_notices, name),
     )
     aliases = Aliases(db, names, core.committer, live, send, remote, core.settings.rooms, name)
     creation = RoomCreation(

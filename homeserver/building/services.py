@@ -12,6 +12,7 @@ from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
 from homeserver.building.media import build_media
 from homeserver.building.rooms import build_reading, build_rooms
+from homeserver.building.server_notices import build_server_notices
 from homeserver.building.shared_rooms import build_shared_rooms
 from homeserver.building.sync import SyncParts, build_sync
 from homeserver.building.traffic import TrafficParts, build_traffic
@@ -76,6 +77,7 @@ def build_services(core: Core) -> Services:
         personal=personal,
         receipts=receipts,
         typing=typing,
+        server_notices=build_server_notices(core, rooms, users, personal),
         encryption=encryption,
         push_rules=rules,
         clients=clients,

@@ -11,6 +11,7 @@ from federation.protocol.errors import InvalidParam
 from federation.protocol.identifiers import EventId, RoomId
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_str_list
+from homeserver.rooms.related_redactions import Redactor
 from homeserver.rooms.send import transaction_of
 
 RELATIONS = ("with_rel_types", "org.matrix.msc3912.with_relations")
@@ -43,7 +44,8 @@ async def redact_event(call: Call) -> Mapping[str, Any]:
         is_suspended=call.user.is_suspended,
     )
     if rel_types:
-        await call.services.rooms.related_redactions.redact(call.user, room_id, target, rel_types)
+        redactor = Redactor(call.user_id, call.is_admin, call.user.is_suspended)
+        await call.services.rooms.related_redactions.redact(redactor, room_id, target, rel_types)
     return {"event_id": event_id}
 
 

@@ -19,6 +19,7 @@ from homeserver.config.sections.media import Media
 from homeserver.config.sections.push import Push
 from homeserver.config.sections.rooms import Presence, Rooms
 from homeserver.config.sections.server import Listener, Log, Server
+from homeserver.config.sections.server_notices import ServerNotices
 from homeserver.config.sections.storage import Cache, Database
 from homeserver.config.sections.well_known import WellKnown
 
@@ -41,6 +42,7 @@ class Settings:
     outgoing: Outgoing = field(default_factory=Outgoing)
     media: Media = field(default_factory=Media)
     push: Push = field(default_factory=Push)
+    server_notices: ServerNotices = field(default_factory=ServerNotices)
     user_directory: UserDirectory = field(default_factory=UserDirectory)
     well_known: WellKnown = field(default_factory=WellKnown)
     log: Log = field(default_factory=Log)

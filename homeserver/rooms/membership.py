@@ -12,6 +12,7 @@ from typing import Any
 from federation.protocol.auth_events import CREATE, member_place
 from federation.protocol.errors import (
     BadState,
+    CannotLeaveServerNoticeRoom,
     Forbidden,
     GuestAccessForbidden,
     NotFound,
@@ -78,6 +79,7 @@ class Memberships:
         third_party: ThirdPartyInvites,
         successors: Successors,
         server_name: ServerName,
+        notices_sender: UserId | None = None,
     ) -> None:
         self._db = db
         self._names = names
@@ -90,6 +92,7 @@ class Memberships:
         self._third_party = third_party
         self._successors = successors
         self._server_name = server_name
+        self._notices_sender = notices_sender
 
     async def join(
         self,
@@ -146,7 +149,7 @@ class Memberships:
         """Leave a room, turn down an invite or take back a knock.
 
         Somebody who has gone already stays so, without a new event. Raises `Forbidden`,
-        `NotFound`.
+        `NotFound`, `CannotLeaveServerNoticeRoom`.
         """
         content = {"membership": "leave", **with_reason(reason)}
         if not await self._is_held(room_id):
@@ -154,6 +157,7 @@ class Memberships:
             return
 
         async def check(_room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any] | None:
+            self._check_may_refuse(current)
             gone = current is not None and membership_of(current) == "leave"
             return None if gone else content
 
@@ -224,7 +228,13 @@ class Memberships:
                 return await self._join_content(room, sender, content)
 
             return await self._change(room_id, sender.user_id, target, check)
-        return await self._change(room_id, sender.user_id, target, always(content))
+
+        async def check_own(_room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any]:
+            if sender.user_id == target:
+                self._check_may_refuse(current)
+            return content
+
+        return await self._change(room_id, sender.user_id, target, check_own)
 
     async def forget(self, user_nid: int, room_id: RoomId) -> None:
         """Have /sync and history no longer show a room that the user has left.
@@ -272,6 +282,15 @@ class Memberships:
         profile = await self._profiles.get(user_id)
         extra = {k: v for k, v in (extra or {}).items() if k != VOUCHER}
         return {**profile, **extra, "membership": membership}
+
+    def _check_may_refuse(self, current: StateEntry | None) -> None:
+        """Raise `CannotLeaveServerNoticeRoom` for an invite that comes from the server itself.
+
+        Source: client-server API, "Server Notices".
+        """
+        is_invited = membership_of(current) == "invite"
+        if is_invited and current is not None and current.pdu.sender == self._notices_sender:
+            raise CannotLeaveServerNoticeRoom("Notices of the server cannot be turned down")
 
     async def _join_remotely(
         self, user_id: UserId, room_id: RoomId, servers: Sequence[str], content: Mapping[str, Any]

@@ -5,12 +5,12 @@ Source: MSC3912. Events that come later are not redacted.
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from federation.protocol.errors import MatrixError
-from federation.protocol.identifiers import EventId, RoomId
+from federation.protocol.identifiers import EventId, RoomId, UserId
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.user_events import REDACTION, UserEvents
-from homeserver.users.requester import Requester
 from storage.changes import StoredEvent
 from storage.database import Database
 from storage.events import find_event
@@ -25,6 +25,15 @@ AT_ONCE = 20
 """They share a commit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Redactor:
+    """Who redacts."""
+
+    user_id: UserId
+    is_admin: bool = False
+    is_suspended: bool = False
+
+
 class RelatedRedactions:
     """Redacts the children of events."""
 
@@ -34,16 +43,16 @@ class RelatedRedactions:
         self._send = send
 
     async def redact(
-        self, requester: Requester, room_id: RoomId, target: EventId, rel_types: Iterable[str]
+        self, redactor: Redactor, room_id: RoomId, target: EventId, rel_types: Iterable[str]
     ) -> None:
-        """Redact those that relate to an event; what the requester may not redact stays."""
+        """Redact those that relate to an event; what the redactor may not redact stays."""
         parent = await find_event(self._db, target)
         if parent is None:
             return
         related = await self._related(parent, set(rel_types))
         for start in range(0, len(related), AT_ONCE):
             part = related[start : start + AT_ONCE]
-            await asyncio.gather(*(self._redact(requester, room_id, event) for event in part))
+            await asyncio.gather(*(self._redact(redactor, room_id, event) for event in part))
 
     async def _related(self, parent: StoredEvent, rel_types: set[str]) -> list[StoredEvent]:
         wanted: list[str | None] = [None] if ANY in rel_types else [*sorted(rel_types)]
@@ -56,14 +65,14 @@ class RelatedRedactions:
                 found[event.event_id] = event
         return [event for event in found.values() if is_to_go(event, parent)][:MOST]
 
-    async def _redact(self, requester: Requester, room_id: RoomId, event: StoredEvent) -> None:
-        new = NewEvent(requester.user_id, REDACTION, {}, redacts=EventId(event.event_id))
+    async def _redact(self, redactor: Redactor, room_id: RoomId, event: StoredEvent) -> None:
+        new = NewEvent(redactor.user_id, REDACTION, {}, redacts=EventId(event.event_id))
         try:
             await self._events.check_redaction(
                 room_id,
                 new,
-                is_admin=requester.is_admin,
-                is_suspended=requester.is_suspended,
+                is_admin=redactor.is_admin,
+                is_suspended=redactor.is_suspended,
             )
             await self._send.send(room_id, new)
         except MatrixError:

@@ -47,6 +47,7 @@ SERVICES = (
     "homeserver.encryption",
     "homeserver.push",
     "homeserver.media",
+    "homeserver.server_notices",
     "homeserver.appservices",
     "homeserver.calls",
     "homeserver.sync",
