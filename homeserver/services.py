@@ -14,6 +14,7 @@ from homeserver.jobs.runner import Runner
 from homeserver.media.repository import MediaRepository
 from homeserver.other_servers.sending import Sending
 from homeserver.push.notifications import Notifications
+from homeserver.push.pushing import Pushing
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.elsewhere import Elsewhere
@@ -66,6 +67,7 @@ class Services:
     answering: Answering
     notifications: Notifications
     media: MediaRepository
+    pushing: Pushing
     runner: Runner
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
@@ -75,6 +77,7 @@ class Services:
             self.personal.presence.run(),
             self.runner.run(),
             self.media.access_times.run(),
+            self.pushing.run(),
         ]
         if self.settings.federation.enabled:
             jobs += [self.sending.run(), self.encryption.remote_devices.run()]

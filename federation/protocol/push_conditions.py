@@ -25,11 +25,14 @@ Condition = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RoomContext:
-    """The room at the event, as far as conditions ask: joined members and power levels."""
+    """The room at the event, as far as conditions ask: joined members and power levels.
+
+    The power levels are None for a room that is held elsewhere; nobody is known to have any there.
+    """
 
     room_id: str
     member_count: int
-    power_levels: PowerLevels
+    power_levels: PowerLevels | None
 
 
 class EventView:
@@ -97,6 +100,11 @@ def is_personal(condition: Condition) -> bool:
     return condition.get("kind") == "contains_display_name" or any(
         isinstance(value, OwnValue) for value in condition.values()
     )
+
+
+def asks_for_display_name(condition: Condition) -> bool:
+    """Whether the answer depends on the display name of who asks."""
+    return condition.get("kind") == "contains_display_name"
 
 
 def compile_shared(condition: Condition) -> SharedTest:
@@ -255,7 +263,7 @@ def _sender_notification_permission(condition: Condition) -> SharedTest:
 
     def test(event: EventView) -> bool:
         levels = event.room.power_levels
-        return levels.of(event.sender) >= levels.notification(key)
+        return levels is not None and levels.of(event.sender) >= levels.notification(key)
 
     return test
 

@@ -20,6 +20,7 @@ from federation.protocol.push_conditions import (
     EventView,
     PersonalTest,
     SharedTest,
+    asks_for_display_name,
     compile_personal,
     compile_shared,
     is_personal,
@@ -59,10 +60,14 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Compiled rules in order; `by_type` holds those left for event types that rules name."""
+    """Compiled rules in order; `by_type` holds those left for event types that rules name.
+
+    `asks_for_display_name` says that the display name in the room is of any concern.
+    """
 
     by_type: Mapping[str, tuple[CompiledRule, ...]]
     others: tuple[CompiledRule, ...]
+    asks_for_display_name: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,6 +156,13 @@ def _compile_program(ruleset: Ruleset) -> Program:
             name: tuple(rule for required, rule in typed if required <= {name}) for name in names
         },
         others=tuple(rule for required, rule in typed if not required),
+        asks_for_display_name=any(
+            asks_for_display_name(condition)
+            for kind in RuleKind
+            for rule in ruleset.rules(kind)
+            if rule.enabled
+            for condition in _conditions(kind, rule)
+        ),
     )
 
 

@@ -6,11 +6,11 @@ a listener of the stream where it is built.
 
 import random
 
-from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from homeserver.building.answering import build_answering
 from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
 from homeserver.building.media import build_media
+from homeserver.building.push import build_push_parts, build_push_rules, build_pushing
 from homeserver.building.rooms import build_reading, build_rooms
 from homeserver.building.server_notices import build_server_notices
 from homeserver.building.shared_rooms import build_shared_rooms
@@ -22,8 +22,6 @@ from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
 from homeserver.other_servers.room_servers import RoomServers
 from homeserver.push.notifications import Notifications
-from homeserver.push.room_contexts import RoomContexts
-from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.receipts import Receipts
@@ -48,9 +46,10 @@ def build_services(core: Core) -> Services:
     users = build_accounts(core, rooms, device_lists)
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
-    contexts = RoomContexts(core.db, core.names, part)
+    push = build_push_parts(core, rules, ignored)
+    pushing = build_pushing(core, push)
     typing = Typing(core.clock())
-    personal = build_personal(core, rooms)
+    personal = build_personal(core, rooms, pushing.pusher_set)
     receipts = Receipts(core.db, core.names, core.committer, core.clock)
     encryption = build_encryption(core, device_lists)
     parts = TrafficParts(
@@ -91,19 +90,13 @@ def build_services(core: Core) -> Services:
         sending=traffic.sending,
         version=hearth_version(),
         sync=build_sync(
-            core, SyncParts(clients, rules, contexts, typing, ignored, invites), encryption
+            core, SyncParts(clients, rules, push.counts, typing, ignored, invites), encryption
         ),
         answering=build_answering(core, rooms, users, personal, encryption),
-        notifications=Notifications(core.db, core.names, rules, contexts, clients),
+        notifications=Notifications(core.db, core.names, rules, push.contexts, clients),
         media=build_media(core),
+        pushing=pushing,
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
         ),
     )
-
-
-def build_push_rules(core: Core) -> PushRules:
-    """The rules by which users are notified, with the predefined ones as configured."""
-    has_legacy = core.settings.push.legacy_mentions
-    predefined = PREDEFINED_WITH_LEGACY_MENTIONS if has_legacy else PREDEFINED_RULES
-    return PushRules(core.db, core.committer, core.cache_part, predefined)

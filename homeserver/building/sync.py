@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from homeserver.building.core import Core
 from homeserver.encryption.encryption import Encryption
 from homeserver.push.counts import UnreadCounts
-from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
@@ -25,7 +24,7 @@ class SyncParts:
 
     clients: ClientEvents
     push_rules: PushRules
-    contexts: RoomContexts
+    counts: UnreadCounts
     typing: Typing
     ignored: IgnoredUsers
     invites: InvitePermissions
@@ -34,10 +33,7 @@ class SyncParts:
 def build_sync(core: Core, parts: SyncParts, encryption: Encryption) -> Sync:
     """Everything that has happened, for clients that ask and wait."""
     typing = parts.typing
-    counts = UnreadCounts(core.db, core.stream, parts.push_rules, parts.contexts, core.cache_part)
     followers = Followers(core.db, core.stream)
-    core.stream.listen(parts.contexts.heard)
-    core.stream.listen(counts.heard)
     core.stream.listen(followers.heard)
     typing.listen(
         lambda room_nid, _user, _typing: followers.typing_changed(room_nid, typing.serial)
@@ -48,7 +44,7 @@ def build_sync(core: Core, parts: SyncParts, encryption: Encryption) -> Sync:
         core.names,
         core.stream,
         parts.clients,
-        counts,
+        parts.counts,
         lazy,
         typing,
         parts.push_rules,

@@ -1,10 +1,12 @@
 """Accounts and what users keep on the server, put together."""
 
+from collections.abc import Callable
+
 from federation.outbound.directory import RemoteDirectory
 from federation.protocol.identifiers import UserId
 from homeserver.building.core import Core
 from homeserver.encryption.device_lists import DeviceLists
-from homeserver.push.pushers import Pushers
+from homeserver.push.pushers import PUSHERS, Pushers
 from homeserver.rooms.rooms import Rooms
 from homeserver.sync.filters import Filters
 from homeserver.users.account_data import AccountData
@@ -34,15 +36,18 @@ def build_accounts(core: Core, rooms: Rooms, device_lists: DeviceLists) -> Users
     return users
 
 
-def build_personal(core: Core, rooms: Rooms) -> Personal:
-    """What users keep on the server, say of themselves and wish for."""
+def build_personal(core: Core, rooms: Rooms, pusher_set: Callable[[int], None]) -> Personal:
+    """What users keep on the server, say of themselves and wish for.
+
+    `pusher_set` is told who sets pushers.
+    """
     db, names, settings = core.db, core.names, core.settings
     personal = Personal(
         account_data=AccountData(db, core.committer),
         profiles=Profiles(db, rooms.of_users, _remote_profiles(core), core.server_name),
         presence=Presence(db, names, core.committer, core.clock, enabled=settings.presence.enabled),
         filters=Filters(db, core.cache_part),
-        pushers=Pushers(db, core.clock),
+        pushers=Pushers(db, core.clock, core.announcer(PUSHERS), pusher_set),
         user_directory=UserDirectory(db, settings.user_directory),
         reports=Reports(db, names, core.clock),
     )

@@ -37,6 +37,7 @@ FEATURES: Mapping[str, bool] = dict.fromkeys(
         "org.matrix.msc3827.stable",
         "org.matrix.msc3856.stable",
         "org.matrix.msc3874",
+        "org.matrix.msc3881",
         "org.matrix.msc3912",
         "org.matrix.msc3952_intentional_mentions",
         "org.matrix.msc3981",

@@ -13,7 +13,7 @@ from typing import Any
 
 from federation.protocol.identifiers import UserId
 from federation.protocol.push_conditions import RoomContext
-from federation.protocol.push_evaluation import Evaluator, evaluate
+from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from storage.cache import Cache
@@ -24,6 +24,7 @@ from storage.receipts import ReadUpTo, read_up_to
 from storage.stream import Stream
 
 MAIN = "main"
+CALL_INVITE = "m.call.invite"
 MOST_EXAMINED = 1_000
 """The newest unread events of a room that are looked at; a count ends there."""
 ENTRY_COST = 150
@@ -51,6 +52,7 @@ class Notifying:
     position: int
     thread_id: str
     highlight: bool
+    is_call: bool = False
 
 
 @dataclass(slots=True)
@@ -127,6 +129,13 @@ class UnreadCounts:
             result[room_nid] = summarise(counter.unread) if counter else NOTHING_UNREAD
         return result
 
+    async def read_unread(
+        self, user_nid: int, user_id: UserId, rooms: Mapping[int, int], upto: int
+    ) -> dict[int, list[Notifying]]:
+        """What is unread in rooms as of `upto`, without keeping it; rooms as for `of`."""
+        evaluator = await self._rules.evaluator(user_nid, user_id)
+        return await self._read_unread(user_nid, evaluator, rooms, upto)
+
     async def heard(self, changes: Sequence[Change], own: bool) -> None:
         """Let receipts take away what was read; a listener of the stream."""
         del own
@@ -148,9 +157,18 @@ class UnreadCounts:
         ]
 
     def _behind(self, user_nid: int, room_nids: Iterable[int], upto: int) -> list[int]:
-        """The rooms that have a counter which is not at `upto` yet."""
-        counters = ((nid, self._counters.get((user_nid, nid))) for nid in room_nids)
-        return [nid for nid, counter in counters if counter is not None and counter.upto < upto]
+        """The rooms that have a counter which is not at `upto` yet, and of which there is news."""
+        window = self._stream.window
+        behind = []
+        for room_nid in room_nids:
+            counter = self._counters.get((user_nid, room_nid))
+            if counter is None or counter.upto >= upto:
+                continue
+            if window.start <= counter.upto and not window.has_room_since(room_nid, counter.upto):
+                counter.upto = upto
+            else:
+                behind.append(room_nid)
+        return behind
 
     def _advance(
         self,
@@ -178,18 +196,19 @@ class UnreadCounts:
     async def _count(
         self, user_nid: int, evaluator: Evaluator, rooms: Mapping[int, int], upto: int
     ) -> None:
+        for room_nid, unread in (await self._read_unread(user_nid, evaluator, rooms, upto)).items():
+            cost = ENTRY_COST * (2 + len(unread))
+            self._counters.put((user_nid, room_nid), Counter(upto, unread), cost)
+
+    async def _read_unread(
+        self, user_nid: int, evaluator: Evaluator, rooms: Mapping[int, int], upto: int
+    ) -> dict[int, list[Notifying]]:
+        """What is unread in rooms, from the database."""
         receipts: dict[int, list[ReadUpTo]] = {}
         for receipt in await read_up_to(self._db, rooms, user_nid):
             receipts.setdefault(receipt.room_nid, []).append(receipt)
         since = {
-            room_nid: max(
-                [joined_at]
-                + [
-                    receipt.event_position
-                    for receipt in receipts.get(room_nid, ())
-                    if not receipt.thread_id and receipt.event_position is not None
-                ]
-            )
+            room_nid: read_by_all_means(joined_at, receipts.get(room_nid, ()))
             for room_nid, joined_at in rooms.items()
         }
         rows = await self._db.fetch(
@@ -201,6 +220,7 @@ class UnreadCounts:
             events.setdefault(event.room_nid, []).append(event)
         names = await self._own_names(user_nid, events)
         contexts = await self._contexts.load(events)
+        found: dict[int, list[Notifying]] = {}
         for room_nid in rooms:
             unread: list[Notifying] = []
             if room_nid in contexts:
@@ -211,8 +231,8 @@ class UnreadCounts:
                 position = receipt.event_position
                 if position is not None:
                     unread = [x for x in unread if not is_read(x, receipt.thread_id, position)]
-            cost = ENTRY_COST * (2 + len(unread))
-            self._counters.put((user_nid, room_nid), Counter(upto, unread), cost)
+            found[room_nid] = unread
+        return found
 
     def _evaluate(
         self,
@@ -228,9 +248,7 @@ class UnreadCounts:
             view = self._contexts.view(event, context)
             decision = evaluate(evaluator, view, display_name)
             if decision is not None and decision.notify:
-                notifying.append(
-                    Notifying(event.position or 0, thread_of(event.content), decision.highlight)
-                )
+                notifying.append(notifying_of(event, decision))
         return notifying
 
     async def _own_names(
@@ -257,6 +275,22 @@ def display_name_of(content: Mapping[str, Any]) -> str | None:
     """The display name in the content of a member event."""
     name = content.get("displayname")
     return name if isinstance(name, str) else None
+
+
+def notifying_of(event: StoredEvent, decision: Decision) -> Notifying:
+    """What is kept of an event that notifies."""
+    is_call = event.type == CALL_INVITE
+    return Notifying(event.position or 0, thread_of(event.content), decision.highlight, is_call)
+
+
+def read_by_all_means(joined_at: int, receipts: Iterable[ReadUpTo]) -> int:
+    """Up to where a room counts as read, whatever the thread."""
+    unthreaded = (
+        receipt.event_position
+        for receipt in receipts
+        if not receipt.thread_id and receipt.event_position is not None
+    )
+    return max([joined_at, *unthreaded])
 
 
 def thread_of(content: Mapping[str, Any]) -> str:

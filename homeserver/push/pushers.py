@@ -3,7 +3,7 @@
 Source: client-server API, "Push notifications", POST /pushers/set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,10 @@ MAX_PUSHKEY_BYTES = 512
 MAX_APP_ID_LENGTH = 64
 MAX_PUSHER_BYTES = 16_384
 NOTIFY_PATH = "/_matrix/push/v1/notify"
+PUSHERS = "pushers"
+"""The topic on which processes tell each other whose pushers were set."""
+ENABLED = "org.matrix.msc3881.enabled"
+DEVICE_ID = "org.matrix.msc3881.device_id"
 
 REQUIRED = ("app_display_name", "device_display_name", "lang")
 
@@ -25,15 +29,23 @@ REQUIRED = ("app_display_name", "device_display_name", "lang")
 class Pushers:
     """The pushers of this server's users."""
 
-    __slots__ = ("_clock", "_db")
+    __slots__ = ("_announce", "_clock", "_db", "_set_here")
 
-    def __init__(self, db: Pool, clock: Clock) -> None:
+    def __init__(
+        self,
+        db: Pool,
+        clock: Clock,
+        announce: Callable[[str], Awaitable[None]],
+        set_here: Callable[[int], None],
+    ) -> None:
         self._db = db
         self._clock = clock
+        self._announce = announce
+        self._set_here = set_here
 
     async def list(self, user_nid: int) -> list[dict[str, Any]]:
         """The user's pushers as clients see them."""
-        return [orjson.loads(pusher.json) for pusher in await pushers_of(self._db, user_nid)]
+        return [show(pusher) for pusher in await pushers_of(self._db, user_nid)]
 
     async def set(self, user_nid: int, device_nid: int, body: Mapping[str, Any]) -> None:
         """Add, change or (with a `kind` of null) remove a pusher, as the body says.
@@ -51,8 +63,40 @@ class Pushers:
         json = orjson.dumps(parse_pusher(body))
         if len(json) > MAX_PUSHER_BYTES:
             raise InvalidParam("The pusher is too large")
-        pusher = Pusher(user_nid, device_nid or None, app_id, pushkey, json, self._clock())
-        await set_pusher(self._db, pusher, keep_others=body.get("append") is True)
+        enabled = body.get(ENABLED)
+        if not isinstance(enabled, bool | None):
+            raise InvalidParam(f"'{ENABLED}' must be true or false")
+        pusher = Pusher(
+            user_nid,
+            device_nid or None,
+            app_id,
+            pushkey,
+            json,
+            self._clock(),
+            body["kind"],
+            enabled is not False,
+        )
+        await set_pusher(
+            self._db,
+            pusher,
+            keep_others=body.get("append") is True,
+            # Who says whether it is enabled may be another device that switches it on or off.
+            keep_device=enabled is not None,
+        )
+        await self._tell(user_nid)
+
+    async def _tell(self, user_nid: int) -> None:
+        self._set_here(user_nid)
+        await self._announce(str(user_nid))
+
+
+def show(pusher: Pusher) -> dict[str, Any]:
+    """A pusher as clients see it; in the names of MSC3881 whether it is on, and whose it is."""
+    body: dict[str, Any] = orjson.loads(pusher.json)
+    body[ENABLED] = pusher.enabled
+    if pusher.device_id is not None:
+        body[DEVICE_ID] = pusher.device_id
+    return body
 
 
 def parse_pusher(body: Mapping[str, Any]) -> dict[str, Any]:

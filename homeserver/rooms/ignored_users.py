@@ -3,7 +3,7 @@
 Source: client-server API, "Ignoring Users".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from federation.protocol.canonical_json import decode
 from storage.account_data_cache import AccountDataCache
@@ -24,6 +24,10 @@ class IgnoredUsers:
     async def ignored_by(self, user_nid: int) -> frozenset[str]:
         """The user IDs that a user ignores."""
         return await self._lists.get(user_nid)
+
+    async def ignored_by_many(self, user_nids: Iterable[int]) -> dict[int, frozenset[str]]:
+        """The user IDs that each of some users ignores."""
+        return await self._lists.get_many(user_nids)
 
     async def nids_of(self, user_nid: int) -> list[int]:
         """The numbers of the users that a user ignores, as far as they are known here."""

@@ -129,6 +129,7 @@ BROAD_EXCEPT = {
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "homeserver.jobs.runner": "a job that fails is tried again and does not end the others",
+    "homeserver.push.delivery": "a pusher that fails does not end the others",
     "storage.committer": "each caller gets the error of its own write",
 }
 """Modules with the top of a task in them, where any error is caught, and why."""

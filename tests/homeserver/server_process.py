@@ -47,7 +47,7 @@ class ServerProcess:
     Several may share a directory: they are then processes of the same server.
     """
 
-    def __init__(self, directory: Path, database_url: str = "") -> None:
+    def __init__(self, directory: Path, database_url: str = "", more_config: str = "") -> None:
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._data = directory / "data"
@@ -57,7 +57,7 @@ class ServerProcess:
         text = CONFIG.format(
             base_url=self.base_url, port=self.port, database_url=json.dumps(database_url)
         )
-        self._config.write_text(text)
+        self._config.write_text(text + more_config)
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Start it, and wait until it answers."""

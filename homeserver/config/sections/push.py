@@ -1,6 +1,9 @@
 """Notifications."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from homeserver.config.sections.ranges import Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,3 +13,10 @@ class Push:
     legacy_mentions: bool = False
     """Notify of a user's name or "@room" in the text of messages too, for the sake of old clients
     that do not say whom they mention (version 1.17 of the specification removed these rules)."""
+    include_content: bool = True
+    """Send the content of messages to push gateways whose pushers do not ask for event IDs only.
+    Content that is encrypted stays so."""
+    badge_counts: Literal["messages", "rooms"] = "messages"
+    """What the number on an app's icon counts: unread messages, or rooms with some."""
+    gateway_timeout_s: Positive = 20
+    """How long a push gateway may take to answer."""

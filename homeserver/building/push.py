@@ -1,0 +1,81 @@
+"""Notifications, put together."""
+
+import random
+from dataclasses import dataclass
+
+from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
+from homeserver.building.core import Core
+from homeserver.push.counts import UnreadCounts
+from homeserver.push.decisions import Decisions
+from homeserver.push.delivery import Delivery
+from homeserver.push.descriptions import Descriptions
+from homeserver.push.gateway import Gateways
+from homeserver.push.missed import Missed
+from homeserver.push.ports import NoDigests
+from homeserver.push.pushers import PUSHERS
+from homeserver.push.pushing import Pushing
+from homeserver.push.reach import Reach
+from homeserver.push.room_contexts import RoomContexts
+from homeserver.push.rules import PushRules
+from homeserver.push.unread import UnreadOfUsers
+from homeserver.rooms.ignored_users import IgnoredUsers
+
+
+@dataclass(frozen=True, slots=True)
+class PushParts:
+    """What deciding whom an event notifies takes."""
+
+    rules: PushRules
+    contexts: RoomContexts
+    counts: UnreadCounts
+    ignored: IgnoredUsers
+
+
+def build_push_rules(core: Core) -> PushRules:
+    """The rules by which users are notified, with the predefined ones as configured."""
+    has_legacy = core.settings.push.legacy_mentions
+    predefined = PREDEFINED_WITH_LEGACY_MENTIONS if has_legacy else PREDEFINED_RULES
+    return PushRules(core.db, core.committer, core.cache_part, predefined)
+
+
+def build_push_parts(core: Core, rules: PushRules, ignored: IgnoredUsers) -> PushParts:
+    """The counts of what is unread, kept up to date by the stream."""
+    contexts = RoomContexts(core.db, core.names, core.cache_part)
+    counts = UnreadCounts(core.db, core.stream, rules, contexts, core.cache_part)
+    core.stream.listen(contexts.heard)
+    core.stream.listen(counts.heard)
+    return PushParts(rules, contexts, counts, ignored)
+
+
+def build_pushing(core: Core, parts: PushParts) -> Pushing:
+    """What sends notifications; `Pushing.run` is for the caller to run."""
+    settings = core.settings.push
+    decisions = Decisions(core.db, core.names, parts.rules, parts.contexts, parts.ignored)
+    unread = UnreadOfUsers(core.db, core.stream, parts.counts, core.cache_part)
+    delivery = Delivery(
+        core.db,
+        core.names,
+        core.clock,
+        unread,
+        Missed(core.db, unread, decisions, core.clock),
+        Descriptions(core.db, core.names),
+        Gateways(core.links.connections, settings.gateway_timeout_s),
+        NoDigests(),
+        random.random,
+        with_content=settings.include_content,
+        counts_rooms=settings.badge_counts == "rooms",
+    )
+    pushing = Pushing(
+        core.db,
+        core.names,
+        core.stream,
+        Reach(core.db, core.cache_part // 4),
+        decisions,
+        unread,
+        delivery,
+        core.server_name,
+        core.committer.number,
+    )
+    core.stream.listen(pushing.heard)
+    core.hear(PUSHERS, pushing.hear, pushing.missed_messages)
+    return pushing

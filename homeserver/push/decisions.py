@@ -1,0 +1,107 @@
+"""Whom events notify, and how: the rules of all members with pushers, evaluated once an event.
+
+The tests that are the same for everybody run once for an event, and the users who changed no rule
+share one program; see `federation/protocol/push_evaluation.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from federation.protocol.identifiers import UserId
+from federation.protocol.push_conditions import RoomContext
+from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
+from homeserver.push.counts import display_name_of
+from homeserver.push.room_contexts import RoomContexts
+from homeserver.push.rules import PushRules
+from homeserver.rooms.ignored_users import IgnoredUsers
+from storage.changes import StoredEvent
+from storage.database import Database
+from storage.events import get_events
+from storage.names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """That an event notifies a user; `position` is where the stream had it, or the invite."""
+
+    user_nid: int
+    user_id: UserId
+    position: int
+    event: StoredEvent
+    decision: Decision
+
+
+SELECT_MEMBER_EVENTS = """
+    SELECT room_nid, user_nid, event_nid
+      FROM memberships
+     WHERE room_nid = ANY($1::integer[]) AND user_nid = ANY($2::integer[]) AND membership = 1
+"""
+
+
+class Decisions:
+    """Evaluates events for users."""
+
+    def __init__(
+        self,
+        db: Database,
+        names: Names,
+        rules: PushRules,
+        contexts: RoomContexts,
+        ignored: IgnoredUsers,
+    ) -> None:
+        self._db = db
+        self._names = names
+        self._rules = rules
+        self._contexts = contexts
+        self._ignored = ignored
+
+    async def notified(
+        self, events: Sequence[tuple[StoredEvent, int, Iterable[int]]]
+    ) -> list[Notified]:
+        """Whom events notify, given each with its position and the numbers of who may hear of it.
+
+        In the order of the events.
+        """
+        user_ids = await self._names.users.get_texts({nid for *_, nids in events for nid in nids})
+        evaluators = await self._rules.evaluators(user_ids)
+        ignored = await self._ignored.ignored_by_many(user_ids)
+        contexts = await self._contexts_of(event for event, *_ in events)
+        names = await self._display_names(contexts, evaluators)
+        found = []
+        for event, position, user_nids in events:
+            context = contexts[event.room_nid]
+            view = self._contexts.view(event, context)
+            for user_nid in user_nids:
+                if event.sender in ignored[user_nid]:
+                    continue
+                evaluator = evaluators[user_nid]
+                decision = evaluate(evaluator, view, names.get((event.room_nid, user_nid)))
+                if decision is not None and decision.notify:
+                    user_id = UserId(evaluator.user_id)
+                    found.append(Notified(user_nid, user_id, position, event, decision))
+        return found
+
+    async def _contexts_of(self, events: Iterable[StoredEvent]) -> dict[int, RoomContext]:
+        """The rooms' contexts; of a room that is held elsewhere little is known."""
+        room_nids = {event.room_nid for event in events}
+        contexts = await self._contexts.load(room_nids)
+        elsewhere = room_nids - contexts.keys()
+        if elsewhere:
+            rooms = await self._names.rooms.get_many(elsewhere)
+            contexts |= {nid: RoomContext(room.room_id, 0, None) for nid, room in rooms.items()}
+        return contexts
+
+    async def _display_names(
+        self, room_nids: Iterable[int], evaluators: Mapping[int, Evaluator]
+    ) -> dict[tuple[int, int], str | None]:
+        """The display names of those whose rules look for them, by room and user."""
+        users = [nid for nid, one in evaluators.items() if one.program.asks_for_display_name]
+        if not users:
+            return {}
+        rows = await self._db.fetch(SELECT_MEMBER_EVENTS, list(room_nids), users)
+        members = await get_events(self._db, [event_nid for *_, event_nid in rows])
+        return {
+            (room_nid, user_nid): display_name_of(members[event_nid].content)
+            for room_nid, user_nid, event_nid in rows
+            if event_nid in members
+        }
