@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from federation.protocol.identifiers import DeviceId
+from federation.protocol.identifiers import DeviceId, UserId
 from storage.committer import Write
 from storage.database import Database
 
@@ -77,6 +77,29 @@ async def get_or_add_device(
     """The device's number, and whether it is new; a known device keeps its display name."""
     row = await db.fetchrow(UPSERT_DEVICE, user_nid, device_id, display_name, created_ts)
     return row[0], row[1]
+
+
+SELECT_STALE = """
+    SELECT u.user_nid, u.user_id, array_agg(d.device_id)
+      FROM devices AS d
+      JOIN users AS u USING (user_nid)
+      JOIN accounts AS a USING (user_nid)
+     WHERE coalesce(d.last_seen_ts, d.created_ts) < $1
+       AND a.appservice_id IS NULL
+       AND NOT EXISTS (SELECT FROM dehydrated_devices AS dry WHERE dry.device_nid = d.device_nid)
+     GROUP BY u.user_nid, u.user_id
+     LIMIT $2
+"""
+
+
+async def stale_devices(
+    db: Database, seen_before: int, limit: int
+) -> list[tuple[int, UserId, list[DeviceId]]]:
+    """Users, at most `limit`, with their devices that nobody has used since a time.
+
+    Dehydrated devices and those of application services are never used.
+    """
+    return [(row[0], row[1], row[2]) for row in await db.fetch(SELECT_STALE, seen_before, limit)]
 
 
 UPDATE_SEEN = """

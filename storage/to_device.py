@@ -1,6 +1,6 @@
 """Messages to devices of our users, kept until the device has fetched them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.changes import Change, ToDeviceAdded
@@ -148,6 +148,49 @@ class Addressee:
 async def addressees(db: Database, user_ids: Iterable[str]) -> list[Addressee]:
     """All devices of these users of ours."""
     return [Addressee(*row) for row in await db.fetch(SELECT_DEVICES, list(user_ids))]
+
+
+# For each device the messages are added up from the latest one backwards.
+SELECT_OVERFLOWS = """
+      WITH crowded AS (
+           SELECT device_nid
+             FROM to_device_messages
+            GROUP BY device_nid
+           HAVING sum(octet_length(message)) > $1)
+    SELECT device_nid, max(stream_position)
+      FROM (SELECT m.device_nid,
+                   m.stream_position,
+                   sum(octet_length(m.message)) OVER (
+                       PARTITION BY m.device_nid ORDER BY m.stream_position DESC) AS kept
+              FROM to_device_messages AS m
+              JOIN crowded USING (device_nid)) AS added_up
+     WHERE kept > $1
+     GROUP BY device_nid
+"""
+
+DELETE_UPTO = """
+      WITH gone AS (
+           DELETE FROM to_device_messages
+            WHERE (device_nid, stream_position) IN (
+                  SELECT m.device_nid, m.stream_position
+                    FROM to_device_messages AS m
+                    JOIN unnest($1::integer[], $2::bigint[]) AS cut (device_nid, upto)
+                      ON m.device_nid = cut.device_nid AND m.stream_position <= cut.upto
+                   LIMIT $3)
+        RETURNING 1)
+    SELECT count(*) FROM gone
+"""
+
+
+async def overflows(db: Database, max_bytes: int) -> dict[int, int]:
+    """Up to which position a device's messages are too much, beside its latest `max_bytes`."""
+    return dict(await db.fetch(SELECT_OVERFLOWS, max_bytes))
+
+
+async def delete_upto(db: Database, cuts: Mapping[int, int], limit: int) -> int:
+    """Delete at most `limit` of devices' messages up to a position for each; how many it were."""
+    count: int = await db.fetchval(DELETE_UPTO, list(cuts), list(cuts.values()), limit)
+    return count
 
 
 DELETE_OLD_RECEIVED = """

@@ -97,6 +97,9 @@ def build_services(core: Core) -> Services:
         media=build_media(core),
         pushing=pushing,
         runner=Runner(
-            JobContext(core.db, core.settings, users.deactivation), core.clock, JOBS, random.random
+            JobContext(core.db, core.settings, users.deactivation, users.devices),
+            core.clock,
+            JOBS,
+            random.random,
         ),
     )

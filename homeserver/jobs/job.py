@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from homeserver.config.settings import Settings
 from homeserver.users.deactivation import Deactivation
+from homeserver.users.devices import Devices
 from storage.database import Pool
 from storage.jobs import State
 
@@ -16,6 +17,7 @@ class JobContext:
     db: Pool
     settings: Settings
     deactivation: Deactivation
+    devices: Devices
 
 
 Run = Callable[[JobContext, int, State], Awaitable[State]]

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 
 from homeserver.clock import Clock
 from homeserver.jobs import (
+    device_inboxes,
     expired_tokens,
     old_transactions,
     stranded_guests,
     transaction_ids,
     unfinished_deactivations,
+    unused_devices,
 )
 from homeserver.jobs.job import Job, JobContext
 from storage.jobs import LeaseTerms, State, get_due_ts, give_lease_back, take_lease
@@ -19,11 +21,13 @@ from storage.jobs import LeaseTerms, State, get_due_ts, give_lease_back, take_le
 log = logging.getLogger("hearth.jobs")
 
 JOBS = (
+    device_inboxes.JOB,
     expired_tokens.JOB,
     old_transactions.JOB,
     stranded_guests.JOB,
     transaction_ids.JOB,
     unfinished_deactivations.JOB,
+    unused_devices.JOB,
 )
 
 LEASE_S = 600

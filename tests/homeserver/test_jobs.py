@@ -1,16 +1,20 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from homeserver.jobs.device_inboxes import trim_inboxes
 from homeserver.jobs.expired_tokens import KEEP_ENDED_MS, purge_expired_tokens
 from homeserver.jobs.job import Job, JobContext
 from homeserver.jobs.runner import LEASE_S, Runner
 from homeserver.jobs.stranded_guests import SPARE_MS, close_stranded_guests
 from homeserver.jobs.transaction_ids import KEEP_MS, purge_transaction_ids
 from homeserver.jobs.unfinished_deactivations import finish_deactivations
+from homeserver.jobs.unused_devices import remove_unused_devices
 from storage.jobs import State, get_due_ts
 from tests.homeserver.conftest import Client, Homes
+from tests.homeserver.encryption.dehydrated import dehydrated_of, waiting
 
 HOUR_MS = 3_600_000
 
@@ -39,7 +43,8 @@ class Work:
 
 def context_of(homes: Homes) -> JobContext:
     services = homes.services
-    return JobContext(services.db, services.settings, services.users.deactivation)
+    users = services.users
+    return JobContext(services.db, services.settings, users.deactivation, users.devices)
 
 
 def runner_of(homes: Homes, clock: Time, *jobs: Job) -> Runner:
@@ -286,3 +291,49 @@ async def closed(homes: Homes) -> list[str]:
         "SELECT user_id FROM accounts JOIN users USING (user_nid) WHERE is_deactivated"
     )
     return [row[0] for row in rows]
+
+
+async def fill_inbox(sender: Client, device_id: str, count: int, size: int) -> None:
+    for n in range(count):
+        content = {"n": n, "filler": "x" * size}
+        body = {"messages": {sender.user_id: {device_id: content}}}
+        (await sender.put(f"v3/sendToDevice/m.test/{device_id}{n}", body)).ok()
+
+
+async def test_an_inbox_that_is_too_full_loses_its_oldest_messages(homes: Homes) -> None:
+    alice = await homes.user()
+    phone = await homes.second_device(alice)
+    await dehydrated_of(alice)
+    settings = homes.services.settings
+    tight = replace(settings, limits=replace(settings.limits, device_inbox_mb=1))
+    context = replace(context_of(homes), settings=tight)
+    await fill_inbox(alice, phone.device_id, 30, 50_000)
+    await fill_inbox(alice, "DRY", 25, 50_000)
+    await fill_inbox(alice, alice.device_id, 5, 50_000)
+    await trim_inboxes(context, 0, {})
+    assert await numbers_for(phone) == list(range(10, 30))
+    assert await numbers_for(alice) == list(range(5))
+    waiting_for_dry = (await waiting(alice, "DRY"))["events"]
+    assert [event["content"]["n"] for event in waiting_for_dry] == list(range(5, 25))
+
+
+async def numbers_for(client: Client) -> list[int]:
+    return [event["content"]["n"] for event in (await client.sync())["to_device"]["events"]]
+
+
+async def test_devices_that_nobody_uses_are_logged_out_if_that_is_wanted(homes: Homes) -> None:
+    alice = await homes.user()
+    phone = await homes.second_device(alice)
+    await dehydrated_of(alice)
+    await homes.services.db.execute("UPDATE devices SET last_seen_ts = NULL, created_ts = 1000")
+    await homes.services.db.execute(
+        "UPDATE devices SET last_seen_ts = 9000 WHERE device_id = $1", alice.device_id
+    )
+    settings = homes.services.settings
+    for lifetime_s, left in ((0, {phone.device_id}), (5, set[str]())):
+        auth = replace(settings.auth, unused_device_lifetime_s=lifetime_s)
+        context = replace(context_of(homes), settings=replace(settings, auth=auth))
+        await remove_unused_devices(context, 9_500, {})
+        devices = (await alice.get("v3/devices")).ok()["devices"]
+        assert {one["device_id"] for one in devices} == {alice.device_id, "DRY"} | left
+    (await phone.get("v3/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")

@@ -57,6 +57,9 @@ class Auth:
     passwords."""
     access_token_lifetime_s: Count = 300
     """How long an access token lives in a session with a refresh token."""
+    unused_device_lifetime_s: Count = 0
+    """Log a device out that was not used for so long, with its keys and the messages that wait
+    for it. 0: never."""
     refresh_token_lifetime_s: Count = 0
     """How long a refresh token lives when it is not used; 0 is for ever."""
     session_lifetime_s: Count = 0
