@@ -5,11 +5,13 @@ Source: server-server API, "Content Repository"; RFC 2046, section 5.1.
 """
 
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from federation.inbound.reading_ports import MediaFiles, ReadingCall, ServedMedia, Thumbnail
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.errors import MissingParam, NotFound
-from federation.protocol.response import Response
+from federation.protocol.response import Response, StreamedBody
 
 DEFAULT_TIMEOUT_MS = 20_000
 MAX_TIMEOUT_MS = 60_000
@@ -21,7 +23,7 @@ MAX_PIXELS = 10_000
     "GET", "/_matrix/federation/v1/media/download/{mediaId}", Access.SERVER, rate=Rate.REQUEST
 )
 async def get_content(call: ReadingCall) -> Response:
-    """Give a file. Errors: `NotFound`."""
+    """Give a file. Errors: `NotFound`, `NotYetUploaded`."""
     files = files_of(call)
     return build_answer(await files.download(call.path["mediaId"], read_timeout_ms(call)))
 
@@ -30,7 +32,11 @@ async def get_content(call: ReadingCall) -> Response:
     "GET", "/_matrix/federation/v1/media/thumbnail/{mediaId}", Access.SERVER, rate=Rate.REQUEST
 )
 async def get_content_thumbnail(call: ReadingCall) -> Response:
-    """Give a thumbnail. Errors: `NotFound`, `MissingParam`, `InvalidParam`."""
+    """Give a thumbnail.
+
+    Errors: `NotFound`, `NotYetUploaded`, `Unknown`, `TooLarge`, `LimitExceeded`, `MissingParam`,
+    `InvalidParam`.
+    """
     width = call.query_int("width", minimum=1, maximum=MAX_PIXELS)
     height = call.query_int("height", minimum=1, maximum=MAX_PIXELS)
     if width is None or height is None:
@@ -64,23 +70,39 @@ def build_answer(media: ServedMedia) -> Response:
     """The answer of two parts."""
     # A boundary must not occur in the parts; nobody can have put a random one there.
     boundary = secrets.token_hex(16)
-    if media.location is not None:
+    if media.body is None:
         headers = [f"Location: {media.location}"]
     else:
         headers = [f"Content-Type: {media.content_type}"]
         if media.content_disposition is not None:
             headers.append(f"Content-Disposition: {media.content_disposition}")
-    head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n--{boundary}\r\n"
-    body = b"".join(
-        (
-            head.encode(),
-            "\r\n".join(headers).encode(),
-            b"\r\n\r\n",
-            media.body,
-            f"\r\n--{boundary}--\r\n".encode(),
-        )
+    lines = (
+        f"--{boundary}",
+        "Content-Type: application/json",
+        "",
+        "{}",
+        f"--{boundary}",
+        *headers,
+        "",
+        "",
     )
+    head, end = "\r\n".join(lines).encode(), f"\r\n--{boundary}--\r\n".encode()
+    body = head + end if media.body is None else enclose(head, media.body, end)
     return Response(200, body, content_type=f"multipart/mixed; boundary={boundary}")
+
+
+def enclose(head: bytes, body: StreamedBody, end: bytes) -> StreamedBody:
+    """A body with something before and behind it."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        async with aclosing(body.chunks) as inner:
+            # Not before there is something behind it: a file that cannot be read is no answer.
+            yield head + await anext(inner, b"")
+            async for chunk in inner:
+                yield chunk
+        yield end
+
+    return StreamedBody(len(head) + body.length + len(end), chunks())
 
 
 ENDPOINTS = (get_content, get_content_thumbnail)

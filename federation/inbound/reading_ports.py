@@ -6,6 +6,7 @@ from typing import Any, Protocol, overload
 
 from federation.inbound.ports import SignedRequest
 from federation.protocol.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
+from federation.protocol.response import StreamedBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +165,26 @@ class Thumbnail:
 
 @dataclass(frozen=True, slots=True)
 class ServedMedia:
-    """Media as another server gets them: the whole file, or where it is to be fetched."""
+    """Media as another server gets them: a file, or where it is to be fetched (`body` is None)."""
 
     content_type: str
     content_disposition: str | None = None
-    body: bytes = b""
-    location: str | None = None
+    body: StreamedBody | None = None
+    location: str = ""
 
 
 class MediaFiles(Protocol):
     """The media that were uploaded here.
 
-    Both raise `NotFound`, and wait at most `timeout_ms` for what is still to be uploaded.
+    Both raise `NotFound`, and wait at most `timeout_ms` for what is still to be uploaded, which
+    ends in `NotYetUploaded`.
     """
 
     async def download(self, media_id: str, timeout_ms: int) -> ServedMedia:
         """A file."""
 
     async def thumbnail(self, media_id: str, wanted: Thumbnail, timeout_ms: int) -> ServedMedia:
-        """A smaller picture of it."""
+        """A smaller picture of it. Raises `Unknown` (no picture), `TooLarge`, `LimitExceeded`."""
 
 
 class PolicyServer(Protocol):

@@ -26,7 +26,13 @@ from federation.outbound.errors import (
 )
 from federation.outbound.ports import Clock
 from federation.protocol import canonical_json
-from federation.protocol.errors import BadJson, InvalidParam, NotJson
+from federation.protocol.errors import (
+    BadJson,
+    InvalidParam,
+    NotJson,
+    NotYetUploaded,
+    RemoteTooLarge,
+)
 from federation.protocol.identifiers import ServerName
 from federation.protocol.server_name import Target
 from federation.protocol.signatures import SigningKey
@@ -35,6 +41,8 @@ from federation.protocol.x_matrix import authorization_header
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_MAX_BYTES = 10 * 1_048_576
 MAX_ERROR_BYTES = 65_536
+HEALTHY = frozenset({NotYetUploaded.errcode, RemoteTooLarge.errcode})
+"""What servers answer about single media, with statuses that otherwise stand for trouble."""
 MAX_REFUSAL_WAIT_MS = 24 * 3_600_000
 
 Query = Mapping[str, str | int | bool | Sequence[str] | None]
@@ -123,15 +131,27 @@ class FederationClient:
     ) -> AsyncIterator[Streamed]:
         """GET something large: an answer whose body is read as it comes.
 
-        The deadline is for the whole body, the caller limits its size. Raises `FederationError`,
-        also out of `chunks`.
+        The deadline is for the head of the answer; then each piece of the body has as long again.
+        The caller limits size and time of the whole. Raises `FederationError`, also out of
+        `chunks`.
         """
         uri = build_uri(path, query)
         async with (
-            self._watching(destination, timeout_s, backoff=backoff),
+            self._watching(destination, timeout_s, backoff=backoff) as deadline,
             self._exchange(destination, "GET", uri, None) as response,
         ):
-            yield Streamed(response.status, response.headers, read_chunks(response, destination))
+            chunks = self._read_patiently(response, destination, deadline)
+            yield Streamed(response.status, response.headers, chunks)
+
+    async def _read_patiently(
+        self, response: aiohttp.ClientResponse, destination: ServerName, deadline: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """The body, with the deadline put off whenever something has come."""
+        now_s = asyncio.get_running_loop().time
+        deadline.reschedule(now_s() + self._timeout_s)
+        async for chunk in read_chunks(response, destination):
+            yield chunk
+            deadline.reschedule(now_s() + self._timeout_s)
 
     async def can_connect(self, destination: ServerName) -> bool:
         """Whether anything listens where the server should be; costs it and us next to nothing."""
@@ -147,8 +167,11 @@ class FederationClient:
     @asynccontextmanager
     async def _watching(
         self, destination: ServerName, timeout_s: float | None, *, backoff: bool
-    ) -> AsyncIterator[None]:
-        """Refuse or limit what is done inside, translate its errors, and learn from how it ends."""
+    ) -> AsyncIterator[asyncio.Timeout]:
+        """Refuse or limit what is done inside, translate its errors, and learn from how it ends.
+
+        Gives the deadline, which may be put off.
+        """
         if destination == self._origin:
             raise NotFederating(destination, "this is the server itself")
         if not self._is_allowed(destination):
@@ -159,7 +182,7 @@ class FederationClient:
         deadline = asyncio.timeout(timeout_s or self._timeout_s)
         try:
             async with deadline:
-                yield
+                yield deadline
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -174,7 +197,7 @@ class FederationClient:
     async def _learn(self, destination: ServerName, error: FederationError, began_ts: int) -> None:
         if not error.reachable:
             self._discovery.doubt(destination)
-        if error.reachable and (error.answer_status or 0) < 500:
+        if error.reachable and not says_that_it_fails(error):
             await self._backoff.succeeded(destination)
         else:
             await self._backoff.failed(destination, error, began_ts)
@@ -233,6 +256,11 @@ class FederationClient:
             server_hostname=target.tls_name,
             allow_redirects=False,
         )
+
+
+def says_that_it_fails(error: FederationError) -> bool:
+    """Whether an answer tells that the server is in trouble, not that it has nothing for us."""
+    return (error.answer_status or 0) >= 500 and error.answer_errcode not in HEALTHY
 
 
 def build_path(*segments: str) -> str:

@@ -3,6 +3,8 @@
 from federation.inbound.reading_ports import Answering
 from homeserver.building.core import Core
 from homeserver.encryption.encryption import Encryption
+from homeserver.media.repository import MediaRepository
+from homeserver.media.served_media import ServedMediaFiles
 from homeserver.rooms.auth_chains import AuthChains
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.served_directory import ServedDirectory
@@ -14,7 +16,12 @@ from homeserver.users.users import Users
 
 
 def build_answering(
-    core: Core, rooms: Rooms, users: Users, personal: Personal, encryption: Encryption
+    core: Core,
+    rooms: Rooms,
+    users: Users,
+    personal: Personal,
+    encryption: Encryption,
+    media: MediaRepository,
 ) -> Answering:
     """Put the services together."""
     db, names, name = core.db, core.names, core.server_name
@@ -27,4 +34,5 @@ def build_answering(
         profiles=ServedProfiles(personal.profiles, core.settings.federation, name),
         devices=encryption.served,
         openid=users.short_lived_tokens,
+        media=ServedMediaFiles(media.library, media.contents, media.thumbnails),
     )

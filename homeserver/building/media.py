@@ -1,5 +1,6 @@
 """Media: uploads, downloads, thumbnails, and where they are kept."""
 
+from federation.outbound.media import MediaFetch
 from homeserver.building.core import Core
 from homeserver.config.settings import Settings
 from homeserver.media.access_times import AccessTimes
@@ -7,8 +8,9 @@ from homeserver.media.awaited_uploads import AwaitedUploads
 from homeserver.media.contents import Contents
 from homeserver.media.directory_store import DirectoryStore
 from homeserver.media.incoming import Incoming
-from homeserver.media.library import Library, NoRemoteMedia
+from homeserver.media.library import Library, NoRemoteMedia, RemoteMedia
 from homeserver.media.quotas import Quotas
+from homeserver.media.remote import RemoteFiles
 from homeserver.media.repository import MediaRepository
 from homeserver.media.store import Store
 from homeserver.media.thumbnail_cache import Thumbnails
@@ -31,11 +33,24 @@ def build_media(core: Core) -> MediaRepository:
         contents=contents,
         uploads=Uploads(core.db, core.clock, contents, awaited, quotas, settings, core.server_name),
         library=Library(
-            core.db, core.clock, awaited, access_times, NoRemoteMedia(), core.server_name
+            core.db,
+            core.clock,
+            awaited,
+            access_times,
+            build_remote(core, contents),
+            core.server_name,
         ),
         thumbnails=Thumbnails(core.db, contents, build_thumbnailer(settings)),
         access_times=access_times,
     )
+
+
+def build_remote(core: Core, contents: Contents) -> RemoteMedia:
+    """What gets other servers' media."""
+    if not core.settings.federation.enabled:
+        return NoRemoteMedia()
+    fetch = MediaFetch(core.links.client, core.links.connections)
+    return RemoteFiles(core.db, core.clock, contents, fetch, core.settings.media)
 
 
 def build_store(settings: Settings) -> Store:

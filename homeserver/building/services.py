@@ -49,6 +49,7 @@ def build_services(core: Core) -> Services:
     push = build_push_parts(core, rules, ignored)
     pushing = build_pushing(core, push)
     typing = Typing(core.clock())
+    media = build_media(core)
     personal = build_personal(core, rooms, pushing.pusher_set)
     receipts = Receipts(core.db, core.names, core.committer, core.clock)
     encryption = build_encryption(core, device_lists)
@@ -92,9 +93,9 @@ def build_services(core: Core) -> Services:
         sync=build_sync(
             core, SyncParts(clients, rules, push.counts, typing, ignored, invites), encryption
         ),
-        answering=build_answering(core, rooms, users, personal, encryption),
+        answering=build_answering(core, rooms, users, personal, encryption, media),
         notifications=Notifications(core.db, core.names, rules, push.contexts, clients),
-        media=build_media(core),
+        media=media,
         pushing=pushing,
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation, users.devices),

@@ -24,6 +24,8 @@ class Media:
     """Where they are kept. Relative to `server.data_dir`."""
     max_upload_mb: Positive = 50
     """The largest file that may be uploaded, in MiB."""
+    max_remote_mb: Positive = 100
+    """The largest file that is fetched from another server, in MiB."""
     freeze_unauthenticated: bool = True
     """Give what is uploaded or fetched from now on to nobody without an access token, as the
     specification recommends. Older files stay reachable by the old endpoints."""

@@ -1,5 +1,6 @@
 """Spaces, the directory, profiles, devices, OpenID, media and policy for other servers."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from federation.inbound import media, policy
 from federation.inbound.reading_ports import Answering, ServedMedia, Thumbnail
 from federation.protocol.errors import NotFound
 from federation.protocol.identifiers import ServerName
+from federation.protocol.response import StreamedBody
 from homeserver.app import running
 from homeserver.http.authenticate import Authenticator
 from homeserver.http.dispatch import Dispatcher
@@ -219,7 +221,7 @@ async def test_openid_tokens_tell_who_holds_them(homes: Homes) -> None:
     (await nobody.get(userinfo)).refused(401, "M_MISSING_TOKEN")
 
 
-async def test_there_are_no_media_and_no_policy_yet(far: FarServer) -> None:
+async def test_there_are_no_such_media_and_no_policy_yet(far: FarServer) -> None:
     (await far.get("media/download/abc")).refused(404, "M_NOT_FOUND")
     (await far.get("media/thumbnail/abc", width=1, height=1)).refused(404, "M_NOT_FOUND")
     (await far.get("media/thumbnail/abc", width=1)).refused(400, "M_MISSING_PARAM")
@@ -239,11 +241,17 @@ class OnePicture:
             return ServedMedia("image/png", location="https://cdn.example/far")
         if media_id != "picture":
             raise NotFound("There are no such media")
-        return ServedMedia("image/png", 'inline; filename="a.png"', b"\x89PNG")
+        body = StreamedBody(4, png_chunks())
+        return ServedMedia("image/png", 'inline; filename="a.png"', body)
 
     async def thumbnail(self, media_id: str, wanted: Thumbnail, timeout_ms: int) -> ServedMedia:
         self.asked = (wanted, timeout_ms)
         return await self.download(media_id, timeout_ms)
+
+
+async def png_chunks() -> AsyncGenerator[bytes, None]:
+    yield b"\x89P"
+    yield b"NG"
 
 
 class SigningEverything:
