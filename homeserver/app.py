@@ -12,6 +12,7 @@ from federation.inbound.endpoints import ENDPOINTS as FEDERATION_ENDPOINTS
 from federation.protocol.endpoint import Endpoint
 from federation.protocol.identifiers import ServerName
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
+from homeserver.appservices.registrations import load_registrations
 from homeserver.building.core import Core, build_core
 from homeserver.building.services import build_services
 from homeserver.client_api.endpoints import ENDPOINTS as CLIENT_ENDPOINTS
@@ -58,8 +59,8 @@ class Homeserver:
 async def serve(settings: Settings) -> None:
     """Run a server until SIGTERM or SIGINT.
 
-    Raises `ClusterError`, `DatabaseUnavailable`, `MigrationError`, `KeyFileError` or `OSError`
-    when it cannot start.
+    Raises `ClusterError`, `DatabaseUnavailable`, `MigrationError`, `KeyFileError`,
+    `RegistrationError` or `OSError` when it cannot start.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -76,6 +77,7 @@ async def serve(settings: Settings) -> None:
 async def running(settings: Settings) -> AsyncIterator[Homeserver]:
     """A server with everything it needs, stopped in the reverse order on leaving."""
     failed = asyncio.Event()
+    registrations = load_registrations(settings.appservices.files, ServerName(settings.server.name))
     async with AsyncExitStack() as stack:
         dsn = await _open_database(settings, stack, failed)
         pool = await open_pool(dsn, settings.database.pool_size)
@@ -84,8 +86,9 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         stack.push_async_callback(links.close)
         core = build_core(settings, pool, dsn, system_clock, links)
         await _follow(core, stack, failed)
-        services = build_services(core)
+        services = build_services(core, registrations)
         stack.push_async_callback(services.media.thumbnails.close)
+        await services.appservices.accounts.make_senders()
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))
         if settings.federation.enabled:
@@ -141,7 +144,14 @@ async def _listen(
 ) -> HttpServer:
     http = http_settings(settings.limits)
     users = services.users
-    authenticator = Authenticator(users.sessions, links.auth, services.clock, users.last_seen)
+    appservices = services.appservices
+    authenticator = Authenticator(
+        users.sessions,
+        links.auth,
+        services.clock,
+        users.last_seen,
+        appservices.identity if appservices.services else None,
+    )
     endpoints = ENDPOINTS
     if settings.federation.enabled:
         endpoints += FEDERATION_ENDPOINTS

@@ -7,6 +7,7 @@ from typing import Any
 from federation.inbound.key_server import KeyServer
 from federation.inbound.reading_ports import Answering
 from federation.inbound.transactions import Transactions
+from homeserver.appservices.appservices import AppServices
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.encryption.encryption import Encryption
@@ -68,6 +69,7 @@ class Services:
     notifications: Notifications
     media: MediaRepository
     pushing: Pushing
+    appservices: AppServices
     runner: Runner
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
@@ -79,6 +81,8 @@ class Services:
             self.media.access_times.run(),
             self.pushing.run(),
         ]
+        if self.appservices.services:
+            jobs.append(self.appservices.run())
         if self.settings.federation.enabled:
             jobs += [self.sending.run(), self.encryption.remote_devices.run()]
         return jobs

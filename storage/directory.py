@@ -172,16 +172,39 @@ async def room_summaries(
     }
 
 
-SELECT_RANKING = """
-    SELECT r.room_nid, count(*)
-      FROM rooms AS r
-      JOIN memberships AS m ON m.room_nid = r.room_nid AND m.membership = 1
-     WHERE r.published
-     GROUP BY r.room_nid
-     ORDER BY count(*) DESC, r.room_nid
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which directory: this server's own, that of a network, or all together.
+
+    A network's directory belongs to an application service; `network` has the IDs of both.
+    """
+
+    network: tuple[str, str] | None = None
+    is_all: bool = False
+
+
+LISTED = """
+    SELECT room_nid FROM rooms WHERE published AND ($1 OR $2::text IS NULL)
+     UNION
+    SELECT room_nid FROM appservice_rooms WHERE $1 OR (service_id = $2 AND network_id = $3)
 """
 
 
-async def published_rooms(db: Database) -> list[tuple[int, int]]:
-    """All published rooms that somebody is in, with their numbers of members, largest first."""
-    return [(room_nid, joined) for room_nid, joined in await db.fetch(SELECT_RANKING)]
+async def listed_room_nids(db: Database, listing: Listing) -> frozenset[int]:
+    """All rooms in a directory."""
+    rows = await db.fetch(LISTED, listing.is_all, *(listing.network or (None, None)))
+    return frozenset(room_nid for (room_nid,) in rows)
+
+
+SELECT_RANKING = """
+    SELECT room_nid, count(*)
+      FROM memberships
+     WHERE room_nid = ANY($1::integer[]) AND membership = 1
+     GROUP BY room_nid
+     ORDER BY count(*) DESC, room_nid
+"""
+
+
+async def ranked_rooms(db: Database, room_nids: Iterable[int]) -> list[tuple[int, int]]:
+    """Those of the rooms that somebody is in, with their numbers of members, largest first."""
+    return [(nid, joined) for nid, joined in await db.fetch(SELECT_RANKING, list(room_nids))]

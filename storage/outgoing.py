@@ -11,9 +11,10 @@ from typing import ClassVar
 
 from federation.protocol.identifiers import ServerName
 from storage.changes import Change, EdusQueued, EventRelayed, StoredEvent
-from storage.committer import PEER_LOCK, Write
+from storage.committer import Write
 from storage.database import Database, Pool
 from storage.events import COLUMNS, event_of_row
+from storage.peers import HOLDER_IS_GONE
 
 INSERT_EDUS = """
     INSERT INTO outgoing_edus (destination, stream_position, queued_ts, edu)
@@ -100,16 +101,12 @@ async def changed_outgoing(db: Database, since: int, upto: int) -> list[Change]:
     ]
 
 
-TAKE_SENDING = """
+TAKE_SENDING = f"""
     UPDATE outgoing_progress
        SET holder = $1
-     WHERE holder IS NULL OR holder = $1 OR NOT EXISTS (
-           SELECT FROM pg_locks
-            WHERE locktype = 'advisory' AND granted
-              AND classid::integer = $2 AND objid::integer = holder
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+     WHERE holder IS NULL OR holder = $1 OR {HOLDER_IS_GONE}
  RETURNING position
-"""
+"""  # noqa: S608 - constants of ours
 
 
 async def take_sending(db: Database, number: int) -> int | None:
@@ -118,7 +115,7 @@ async def take_sending(db: Database, number: int) -> int | None:
     The position from which on the stream is to be handed over, or None if another process that is
     alive does the sending.
     """
-    position: int | None = await db.fetchval(TAKE_SENDING, number, PEER_LOCK)
+    position: int | None = await db.fetchval(TAKE_SENDING, number)
     return position
 
 

@@ -74,11 +74,3 @@ SELECT_SERVERS = """
 async def servers_in_room(db: Database, room_nid: int, limit: int) -> list[str]:
     """The servers with most joined members of the room, at most `limit`."""
     return [server for server, _ in await db.fetch(SELECT_SERVERS, room_nid, limit)]
-
-
-SELECT_PUBLISHED_NIDS = "SELECT room_nid FROM rooms WHERE published"
-
-
-async def published_room_nids(db: Database) -> frozenset[int]:
-    """All rooms in this server's room directory."""
-    return frozenset(room_nid for (room_nid,) in await db.fetch(SELECT_PUBLISHED_NIDS))

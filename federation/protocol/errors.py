@@ -89,6 +89,24 @@ class TooLarge(MatrixError):
     errcode = "M_TOO_LARGE"
 
 
+class RequestTimeout(MatrixError):
+    """Somebody who had to be asked has not answered."""
+
+    status = 408
+
+
+class UnknownDevice(MatrixError):
+    """The device is not one of the user's."""
+
+    errcode = "M_UNKNOWN_DEVICE"
+
+
+class AppserviceLoginUnsupported(MatrixError):
+    """Application services do not log in here, but make devices."""
+
+    errcode = "M_APPSERVICE_LOGIN_UNSUPPORTED"
+
+
 class LimitExceeded(MatrixError):
     """Too many requests; the caller may try again after `retry_after_ms`."""
 

@@ -19,7 +19,7 @@ from homeserver.rooms.members import Members
 from homeserver.rooms.membership import Memberships
 from homeserver.rooms.mutual_rooms import MutualRooms
 from homeserver.rooms.peeking import Peeking
-from homeserver.rooms.ports import NoRemoteRooms
+from homeserver.rooms.ports import Invitations, NoRemoteRooms, ServiceAliases
 from homeserver.rooms.readable_state import ReadableState
 from homeserver.rooms.reading import RoomReading
 from homeserver.rooms.related_redactions import RelatedRedactions
@@ -36,12 +36,15 @@ from homeserver.rooms.timestamps import Timestamps
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.rooms.user_events import UserEvents
 from homeserver.rooms.user_rooms import UserRooms
-from homeserver.users.invite_permission import InvitePermissions
 from homeserver.users.profiles import MemberProfiles
 
 
 def build_rooms(
-    core: Core, invites: InvitePermissions, rules: PushRules, shared: SharedRooms
+    core: Core,
+    invites: Invitations,
+    rules: PushRules,
+    shared: SharedRooms,
+    services: ServiceAliases,
 ) -> Rooms:
     """What users do in rooms and with them."""
     db, names, live, send, name = core.db, core.names, core.live, core.send, core.server_name
@@ -66,7 +69,9 @@ def build_rooms(
         name,
         notices_sender(core.settings.server_notices, name),
     )
-    aliases = Aliases(db, names, core.committer, live, send, remote, core.settings.rooms, name)
+    aliases = Aliases(
+        db, names, core.committer, live, send, remote, services, core.settings.rooms, name
+    )
     creation = RoomCreation(
         db,
         names,
@@ -76,6 +81,7 @@ def build_rooms(
         memberships,
         successors,
         invites,
+        services,
         core.settings.rooms,
         core.clock,
         name,

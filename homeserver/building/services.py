@@ -5,8 +5,12 @@ a listener of the stream where it is built.
 """
 
 import random
+from collections.abc import Sequence
 
+from homeserver.appservices.invitations import AskedInvitations
+from homeserver.appservices.registrations import Registration
 from homeserver.building.answering import build_answering
+from homeserver.building.appservices import build_appservices, build_bridges
 from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
 from homeserver.building.media import build_media
@@ -32,25 +36,27 @@ from homeserver.users.invite_permission import InvitePermissions
 from homeserver.version import hearth_version
 
 
-def build_services(core: Core) -> Services:
-    """All services over a core."""
+def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Services:
+    """All services over a core; `registrations` are the application services."""
     part = core.cache_part
     rules = build_push_rules(core)
     invites = InvitePermissions(core.db, part)
-    shared = build_shared_rooms(core, invites)
-    rooms = build_rooms(core, invites, rules, shared)
+    bridges = build_bridges(core, registrations)
+    asked = AskedInvitations(invites, core.names, bridges.queries)
+    shared = build_shared_rooms(core, asked)
+    rooms = build_rooms(core, asked, rules, shared, bridges.queries)
     servers = RoomServers(core.db, core.names, core.server_name, part)
     device_lists = DeviceLists(
         core.db, core.committer, core.clock, core.settings.federation, servers
     )
-    users = build_accounts(core, rooms, device_lists)
+    users = build_accounts(core, rooms, device_lists, bridges.namespaces)
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     push = build_push_parts(core, rules, ignored)
     pushing = build_pushing(core, push)
     typing = Typing(core.clock())
     media = build_media(core)
-    personal = build_personal(core, rooms, pushing.pusher_set)
+    personal = build_personal(core, rooms, pushing.pusher_set, bridges.queries)
     receipts = Receipts(core.db, core.names, core.committer, core.clock)
     encryption = build_encryption(core, device_lists)
     parts = TrafficParts(
@@ -97,6 +103,7 @@ def build_services(core: Core) -> Services:
         notifications=Notifications(core.db, core.names, rules, push.contexts, clients),
         media=media,
         pushing=pushing,
+        appservices=build_appservices(core, bridges, users.sessions, clients, typing),
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation, users.devices),
             core.clock,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from federation.outbound.directory import RemoteDirectory
-from federation.protocol.identifiers import UserId
 from homeserver.building.core import Core
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.push.pushers import PUSHERS, Pushers
@@ -12,6 +11,7 @@ from homeserver.sync.filters import Filters
 from homeserver.users.account_data import AccountData
 from homeserver.users.personal import Personal
 from homeserver.users.ports import RemoteProfiles as RemoteProfilesPort
+from homeserver.users.ports import ReservedNames, ServiceUsers
 from homeserver.users.presence import Presence
 from homeserver.users.profiles import Profiles
 from homeserver.users.remote_profiles import NoRemoteProfiles, RemoteProfiles
@@ -21,7 +21,9 @@ from homeserver.users.user_directory import UserDirectory
 from homeserver.users.users import UserPorts, Users, build_users
 
 
-def build_accounts(core: Core, rooms: Rooms, device_lists: DeviceLists) -> Users:
+def build_accounts(
+    core: Core, rooms: Rooms, device_lists: DeviceLists, reserved: ReservedNames
+) -> Users:
     """Accounts, their devices and how one proves to own them."""
     users = build_users(
         db=core.db,
@@ -30,13 +32,15 @@ def build_accounts(core: Core, rooms: Rooms, device_lists: DeviceLists) -> Users
         clock=core.clock,
         settings=core.settings,
         session_cache_bytes=core.cache_part,
-        ports=UserPorts(core.announcer(SESSIONS), device_lists, rooms.of_users, NothingReserved()),
+        ports=UserPorts(core.announcer(SESSIONS), device_lists, rooms.of_users, reserved),
     )
     core.hear(SESSIONS, users.sessions.hear, users.sessions.forget_all)
     return users
 
 
-def build_personal(core: Core, rooms: Rooms, pusher_set: Callable[[int], None]) -> Personal:
+def build_personal(
+    core: Core, rooms: Rooms, pusher_set: Callable[[int], None], services: ServiceUsers
+) -> Personal:
     """What users keep on the server, say of themselves and wish for.
 
     `pusher_set` is told who sets pushers.
@@ -44,7 +48,7 @@ def build_personal(core: Core, rooms: Rooms, pusher_set: Callable[[int], None]) 
     db, names, settings = core.db, core.names, core.settings
     personal = Personal(
         account_data=AccountData(db, core.committer),
-        profiles=Profiles(db, rooms.of_users, _remote_profiles(core), core.server_name),
+        profiles=Profiles(db, rooms.of_users, _remote_profiles(core), services, core.server_name),
         presence=Presence(db, names, core.committer, core.clock, enabled=settings.presence.enabled),
         filters=Filters(db, core.cache_part),
         pushers=Pushers(db, core.clock, core.announcer(PUSHERS), pusher_set),
@@ -59,12 +63,3 @@ def _remote_profiles(core: Core) -> RemoteProfilesPort:
     if not core.settings.federation.enabled:
         return NoRemoteProfiles()
     return RemoteProfiles(RemoteDirectory(core.links.client), core.clock, core.cache_part)
-
-
-class NothingReserved:
-    """Stands for application services while there are none."""
-
-    def is_reserved(self, user_id: UserId) -> bool:
-        """Never."""
-        del user_id
-        return False

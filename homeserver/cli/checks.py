@@ -12,6 +12,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from federation.protocol.identifiers import ServerName
+from homeserver.appservices.registrations import (
+    RegistrationError,
+    find_risks,
+    load_registrations,
+)
 from homeserver.cli.database import database_of
 from homeserver.cli.finding import Finding, State
 from homeserver.cli.network_checks import (
@@ -37,6 +43,7 @@ async def check_everything(settings: Settings, path: Path) -> list[Finding]:
     """All findings, in the order in which they are best mended."""
     found = [Finding("configuration", State.OK, f"{path} is valid.")]
     found += check_permissions(settings, path)
+    found += check_appservices(settings)
     found.append(check_disk(settings.server.data_dir))
     found.append(await check_database(settings))
     found += check_ports(settings.listen)
@@ -71,6 +78,25 @@ def check_permissions(settings: Settings, path: Path) -> Iterator[Finding]:
             f"{path} holds secrets and others can read it; run `chmod 600 {path}`.",
         )
     yield from _check_signing_key(settings.server.signing_key_path)
+
+
+def check_appservices(settings: Settings) -> Iterator[Finding]:
+    """Registrations can be used, are for the server alone, and reserve no more than they need."""
+    subject, name = "appservices", ServerName(settings.server.name)
+    try:
+        services = load_registrations(settings.appservices.files, name)
+    except RegistrationError as error:
+        yield from (Finding(subject, State.FAIL, problem) for problem in error.problems)
+        return
+    if services:
+        ids = ", ".join(service.service_id for service in services)
+        yield Finding(subject, State.OK, f"The registrations can be used: {ids}.")
+    for file in settings.appservices.files:
+        if file.stat().st_mode & stat.S_IROTH:
+            hint = f"{file} holds tokens and others can read it; run `chmod o-r {file}`."
+            yield Finding(subject, State.WARN, hint)
+    for risk in find_risks(services, name):
+        yield Finding(subject, State.WARN, risk)
 
 
 def _check_signing_key(path: Path) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from homeserver.cli.configuration import ConfigOption, read_settings
+from homeserver.cli.configuration import ConfigOption, read_settings, registrations_of
 from homeserver.cli.errors import CommandError
 from homeserver.cli.run import FIRST_RUN, write_config
 
@@ -50,6 +50,7 @@ def init(
 def check(config: ConfigOption = None) -> None:
     """Say whether the configuration can be used, and everything that is wrong with it."""
     settings = read_settings(config)
+    registrations_of(settings)
     for warning in warnings(settings):
         typer.echo(f"warning: {warning}")
     typer.echo(f"The configuration of {settings.server.name} is valid.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from homeserver.appservices.registrations import Registration
     from homeserver.config.settings import Settings
 
 ConfigOption = Annotated[
@@ -24,3 +25,11 @@ def read_settings(given: Path | None) -> "Settings":
     from homeserver.config.load import find_config_file, load_settings
 
     return load_settings(find_config_file(given))
+
+
+def registrations_of(settings: "Settings") -> "tuple[Registration, ...]":
+    """The application services as configured. Raises `RegistrationError`."""
+    from federation.protocol.identifiers import ServerName
+    from homeserver.appservices.registrations import load_registrations
+
+    return load_registrations(settings.appservices.files, ServerName(settings.server.name))

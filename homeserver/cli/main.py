@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from homeserver.cli import config, database, doctor, federation, keys, run, user
+from homeserver.cli import appservice, config, database, doctor, federation, keys, run, user
 from homeserver.cli.errors import CommandError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(user.app, name="user")
 app.add_typer(keys.app, name="keys")
 app.add_typer(federation.app, name="federation")
+app.add_typer(appservice.app, name="appservice")
 app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)
 app.command("doctor")(doctor.doctor)
 
@@ -51,13 +52,14 @@ def explain(error: Exception) -> list[str]:
     """The sentences that tell the operator what an exception means."""
     import asyncpg
 
+    from homeserver.appservices.registrations import RegistrationError
     from homeserver.config.keys import KeyFileError
     from homeserver.config.load import ConfigError
     from migrations.apply import MigrationError
     from storage.cluster import ClusterError
     from storage.postgres_binaries import BinariesNotFound
 
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | RegistrationError):
         return list(error.problems)
     plain = (CommandError, ClusterError, BinariesNotFound, KeyFileError, MigrationError, OSError)
     if isinstance(error, plain):

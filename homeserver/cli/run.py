@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from homeserver.cli.configuration import ConfigOption
+from homeserver.cli.configuration import ConfigOption, registrations_of
 
 if TYPE_CHECKING:
     from homeserver.config.settings import Settings
@@ -73,12 +73,13 @@ def write_config(path: Path, values: dict[str, object]) -> None:
 
 
 def prepare(settings: "Settings") -> None:
-    """Make the data directory and the signing key where they are missing, and read the key."""
+    """Make what is missing of data directory and signing key; read the key and registrations."""
     from homeserver.config.keys import create_signing_key, load_signing_keys
 
     make_data_dir(settings.server.data_dir)
     create_signing_key(settings.server.signing_key_path)
     load_signing_keys(settings.server.signing_key_path)
+    registrations_of(settings)
 
 
 def make_data_dir(path: Path) -> None:

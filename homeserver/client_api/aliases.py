@@ -14,7 +14,7 @@ from homeserver.rooms.aliases import AliasUser
 
 @endpoint("GET", "/_matrix/client/v3/directory/room/{roomAlias}", Access.PUBLIC, rate=Rate.REQUEST)
 async def get_room_id_by_alias(call: Call) -> Mapping[str, Any]:
-    """Tell where an alias leads. Errors: `InvalidParam`, `NotFound`."""
+    """Tell where an alias leads. Errors: `InvalidParam`, `NotFound`, `RequestTimeout`."""
     target = await call.services.rooms.aliases.resolve(call.path["roomAlias"])
     return {"room_id": target.room_id, "servers": target.servers}
 
@@ -27,7 +27,7 @@ async def get_room_id_by_alias(call: Call) -> Mapping[str, Any]:
     suspended_allowed=False,
 )
 async def set_room_alias(call: Call) -> Mapping[str, Any]:
-    """Make an alias. Errors: `InvalidParam`, `AliasTaken`, `Forbidden`, `NotFound`."""
+    """Make an alias. Errors: `InvalidParam`, `AliasTaken`, `Exclusive`, `NotFound`."""
     room_id = require_str(call.json, "room_id")
     await call.services.rooms.aliases.add(alias_user(call), call.path["roomAlias"], room_id)
     return {}
@@ -41,7 +41,7 @@ async def set_room_alias(call: Call) -> Mapping[str, Any]:
     suspended_allowed=False,
 )
 async def delete_room_alias(call: Call) -> Mapping[str, Any]:
-    """Remove an alias. Errors: `InvalidParam`, `NotFound`, `Forbidden`."""
+    """Remove an alias. Errors: `InvalidParam`, `NotFound`, `Forbidden`, `Exclusive`."""
     await call.services.rooms.aliases.remove(alias_user(call), call.path["roomAlias"])
     return {}
 
@@ -55,7 +55,9 @@ async def get_local_aliases(call: Call) -> Mapping[str, Any]:
 
 def alias_user(call: Call) -> AliasUser:
     """The caller as aliases see them."""
-    return AliasUser(call.user_id, call.user_nid, is_admin=call.is_admin)
+    return AliasUser(
+        call.user_id, call.user_nid, is_admin=call.is_admin, service_id=call.service_id
+    )
 
 
 ENDPOINTS = (get_room_id_by_alias, set_room_alias, delete_room_alias, get_local_aliases)

@@ -38,7 +38,7 @@ VISIBILITIES = ("public", "private")
 async def create_room(call: Call) -> Mapping[str, Any]:
     """Create a room.
 
-    Errors: `RoomInUse`, `InvalidRoomState`, `UnsupportedRoomVersion`, `InviteBlocked`,
+    Errors: `RoomInUse`, `Exclusive`, `InvalidRoomState`, `UnsupportedRoomVersion`, `InviteBlocked`,
     `Forbidden`.
     """
     version_id = optional_str(call.json, "room_version")
@@ -47,7 +47,11 @@ async def create_room(call: Call) -> Mapping[str, Any]:
     )
     request = read_room_request(call.json)
     room_id = await call.services.rooms.creation.create(
-        call.user_id, request, version, is_admin=call.is_admin
+        call.user_id,
+        request,
+        version,
+        is_admin=call.is_admin,
+        service_id=call.service_id,
     )
     return {"room_id": room_id}
 

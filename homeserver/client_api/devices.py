@@ -6,7 +6,8 @@ Source: client-server API, "Device Management".
 from typing import Any
 
 from federation.protocol.endpoint import Access, endpoint
-from homeserver.client_api.interactive_auth import protected_request
+from federation.protocol.response import Response
+from homeserver.client_api.interactive_auth import confirm_user
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_str, require_str_list
 from storage.devices import Device
@@ -28,10 +29,17 @@ async def get_device(call: Call) -> dict[str, Any]:
 
 
 @endpoint("PUT", "/_matrix/client/v3/devices/{deviceId}", Access.GUEST)
-async def update_device(call: Call) -> dict[str, Any]:
-    """Rename a device. Errors: `NotFound`, `InvalidParam`, `BadJson`."""
+async def update_device(call: Call) -> dict[str, Any] | Response:
+    """Rename a device; an application service also makes one so.
+
+    Errors: `NotFound`, `InvalidParam`, `BadJson`, `Forbidden`.
+    """
     devices, device_id = call.services.users.devices, call.path["deviceId"]
     name = optional_str(call.json, "display_name")
+    if call.service is not None:
+        user = call.services.users
+        if await user.token_issuer.add_device(call.user_nid, call.user_id, device_id, name):
+            return Response(201, {})
     if name is None:
         await devices.get(call.user_nid, device_id)
     else:
@@ -43,7 +51,7 @@ async def update_device(call: Call) -> dict[str, Any]:
 async def delete_device(call: Call) -> dict[str, Any]:
     """Remove a device. Errors: `AuthenticationNeeded`, `Forbidden`."""
     users = call.services.users
-    await users.interactive_auth.confirm_user(protected_request(call))
+    await confirm_user(call)
     await users.devices.remove(call.user_nid, call.user_id, [call.path["deviceId"]])
     return {}
 
@@ -56,7 +64,7 @@ async def delete_devices(call: Call) -> dict[str, Any]:
     """
     users = call.services.users
     device_ids = require_str_list(call.json, "devices")
-    await users.interactive_auth.confirm_user(protected_request(call))
+    await confirm_user(call)
     await users.devices.remove(call.user_nid, call.user_id, device_ids)
     return {}
 

@@ -1,4 +1,4 @@
-"""What a request that needs user-interactive authentication is bound to."""
+"""User-interactive authentication of a request."""
 
 from homeserver.http.call import Call
 from homeserver.users.interactive_auth import ProtectedRequest
@@ -12,3 +12,13 @@ def protected_request(call: Call) -> ProtectedRequest:
         caller=call.requester.user_id if call.requester else None,
         body=call.json,
     )
+
+
+async def confirm_user(call: Call) -> None:
+    """Have the caller prove again who they are; an application service need not.
+
+    Raises `AuthenticationNeeded`, `Forbidden`.
+    Source: application service API, "Device management", "Cross-signing".
+    """
+    if call.service is None:
+        await call.services.users.interactive_auth.confirm_user(protected_request(call))

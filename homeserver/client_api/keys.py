@@ -10,7 +10,7 @@ from federation.protocol.device_keys import parse_fallback_keys, parse_one_time_
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.errors import BadJson
 from federation.protocol.identifiers import UserId, check_user_id
-from homeserver.client_api.interactive_auth import protected_request
+from homeserver.client_api.interactive_auth import confirm_user
 from homeserver.encryption.key_queries import DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_int, optional_object, require_object
@@ -102,7 +102,7 @@ async def upload_cross_signing_keys(call: Call) -> dict[str, Any]:
     """
     cross_signing = call.services.encryption.cross_signing
     if await cross_signing.needs_confirmation(call.user, call.json):
-        await call.services.users.interactive_auth.confirm_user(protected_request(call))
+        await confirm_user(call)
     await cross_signing.upload(call.user, call.json)
     return {}
 

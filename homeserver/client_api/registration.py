@@ -6,9 +6,14 @@ Source: client-server API, "Account registration".
 from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
-from federation.protocol.errors import MissingParam, ThreepidDenied
+from federation.protocol.errors import (
+    AppserviceLoginUnsupported,
+    MissingParam,
+    ThreepidDenied,
+)
 from federation.protocol.identifiers import server_of
 from homeserver.client_api.interactive_auth import protected_request
+from homeserver.client_api.service_login import SERVICE_LOGIN, calling_service
 from homeserver.client_api.session_body import read_device_wish, render_session
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_bool, optional_str
@@ -21,10 +26,13 @@ async def register(call: Call) -> dict[str, Any]:
     """Make an account and log in to it.
 
     Errors: `AuthenticationNeeded`, `Forbidden`, `InvalidUsername`, `UserInUse`, `Exclusive`,
-    `WeakPassword`, `MissingParam`, `BadJson`, `InvalidParam`.
+    `WeakPassword`, `MissingParam`, `BadJson`, `InvalidParam`; for application services
+    `AppserviceLoginUnsupported`, `UnknownToken`.
     """
     if call.query_choice("kind", ("user", "guest"), "user") == "guest":
         return await register_guest(call)
+    if optional_str(call.json, "type") == SERVICE_LOGIN:
+        return await register_for_service(call)
     users = call.services.users
     users.registration.check_open()
     applicant = await read_applicant(call)
@@ -38,6 +46,27 @@ async def register(call: Call) -> dict[str, Any]:
     if inhibit_login:
         return {"user_id": user.user_id, "home_server": server_of(user.user_id)}
     session = await users.token_issuer.open_session(user.user_nid, user.user_id, wish)
+    return render_session(session)
+
+
+async def register_for_service(call: Call) -> dict[str, Any]:
+    """Make a user of an application service, whom it may log in at once.
+
+    Source: application service API, "Server admin style permissions".
+    """
+    service = calling_service(call)
+    username = optional_str(call.json, "username") or optional_str(call.json, "user")
+    if username is None:
+        raise MissingParam("Missing parameter 'username'")
+    wish = read_device_wish(call.json)
+    inhibit_login = optional_bool(call.json, "inhibit_login")
+    appservices = call.services.appservices
+    if not inhibit_login and appservices.manages_devices(service.service_id):
+        raise AppserviceLoginUnsupported("'inhibit_login' must be true with io.element.msc4190")
+    user = await appservices.accounts.register(service.service_id, username)
+    if inhibit_login:
+        return {"user_id": user.user_id, "home_server": server_of(user.user_id)}
+    session = await call.services.users.token_issuer.open_session(user.user_nid, user.user_id, wish)
     return render_session(session)
 
 

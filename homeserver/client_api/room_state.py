@@ -10,6 +10,7 @@ from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.event_rendering import dump_event
 from federation.protocol.identifiers import RoomId
 from federation.protocol.pdu import StateKey
+from homeserver.client_api.chosen_time import chosen_time
 from homeserver.client_api.reading import viewer_of
 from homeserver.http.call import Call
 from homeserver.rooms.history_visibility import SeenEvent
@@ -69,6 +70,7 @@ async def set_room_state_with_key(call: Call) -> Mapping[str, Any]:
         RoomId(call.path["roomId"]),
         *place_of(call),
         call.json,
+        chosen_time(call),
     )
     return {"event_id": event_id}
 

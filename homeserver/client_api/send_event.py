@@ -8,6 +8,7 @@ from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.identifiers import RoomId
+from homeserver.client_api.chosen_time import chosen_time
 from homeserver.http.call import Call
 from homeserver.rooms.send import transaction_of
 
@@ -28,7 +29,13 @@ async def send_message(call: Call) -> Mapping[str, Any]:
     scope = (str(call.user_nid), "send", room_id, event_type)
     transaction = transaction_of(call.device_nid, scope, call.path["txnId"])
     event_id = await call.services.rooms.events.send_message(
-        call.user_id, room_id, event_type, call.json, transaction, is_admin=call.is_admin
+        call.user_id,
+        room_id,
+        event_type,
+        call.json,
+        transaction,
+        is_admin=call.is_admin,
+        origin_server_ts=chosen_time(call),
     )
     return {"event_id": event_id}
 

@@ -85,6 +85,7 @@ def _complete(settings: Settings, base: Path) -> Settings:
         for listener in settings.listen
     ]
     extra_ca_files = tuple(base / file for file in settings.outgoing.extra_ca_files)
+    registrations = tuple(base / file for file in settings.appservices.files)
     return replace(
         settings,
         server=replace(
@@ -96,6 +97,7 @@ def _complete(settings: Settings, base: Path) -> Settings:
         listen=tuple(listeners),
         media=replace(settings.media, directory=data_dir / settings.media.directory),
         outgoing=replace(settings.outgoing, extra_ca_files=extra_ca_files),
+        appservices=replace(settings.appservices, files=registrations),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from homeserver.config.sections.accounts import Auth, Registration, UserDirectory
+from homeserver.config.sections.appservices import AppServices
 from homeserver.config.sections.calls import Turn
 from homeserver.config.sections.federation import Federation, Outgoing
 from homeserver.config.sections.limits import Limits
@@ -43,6 +44,7 @@ class Settings:
     media: Media = field(default_factory=Media)
     push: Push = field(default_factory=Push)
     server_notices: ServerNotices = field(default_factory=ServerNotices)
+    appservices: AppServices = field(default_factory=AppServices)
     user_directory: UserDirectory = field(default_factory=UserDirectory)
     well_known: WellKnown = field(default_factory=WellKnown)
     log: Log = field(default_factory=Log)

@@ -19,9 +19,11 @@ from federation.protocol.errors import (
 )
 from federation.protocol.identifiers import ServerName
 from homeserver.http.call import Call
-from homeserver.users.requester import Requester
+from homeserver.users.requester import CallingService, Requester
 
 AUTHORIZATION = "Authorization"
+DEVICE_PARAMETERS = ("device_id", "org.matrix.msc3202.device_id")
+"""By which an application service says which device it is, with the name of before v1.17."""
 
 
 class Sessions(Protocol):
@@ -29,6 +31,21 @@ class Sessions(Protocol):
 
     async def find(self, token: str) -> Requester | None:
         """Who holds the token, expired or not; None for an unknown one."""
+
+
+class CallingServices(Protocol):
+    """The application services, which act as their users."""
+
+    def find(self, token: str) -> CallingService | None:
+        """The service whose token it is, if it is one's."""
+
+    async def act_as(
+        self, service: CallingService, user_id: str | None, device_id: str | None
+    ) -> Requester:
+        """The user, and the device, that a service wants to be; its sender if it names none.
+
+        Raises `Forbidden`, `UnknownDevice`.
+        """
 
 
 class Sightings(Protocol):
@@ -64,7 +81,7 @@ class ServerAuth(Protocol):
 class Authenticator:
     """Finds out who makes a request and refuses those who may not."""
 
-    __slots__ = ("_now_ms", "_server_auth", "_sessions", "_sightings")
+    __slots__ = ("_now_ms", "_server_auth", "_services", "_sessions", "_sightings")
 
     def __init__(
         self,
@@ -72,34 +89,50 @@ class Authenticator:
         server_auth: ServerAuth | None,
         now_ms: Callable[[], int],
         sightings: Sightings | None = None,
+        services: CallingServices | None = None,
     ) -> None:
         self._sessions = sessions
         self._server_auth = server_auth
         self._now_ms = now_ms
         self._sightings = sightings
+        self._services = services
 
     async def admit(self, call: Call, endpoint: Endpoint[Call]) -> None:
         """Set the call's requester and check that the endpoint is open to them.
 
         Not for `Access.SERVER`, whose signature covers a body that has not been read yet.
         Raises `MissingToken`, `UnknownToken`, `UserLocked`, `UserSuspended`,
-        `GuestAccessForbidden`, `Forbidden`.
+        `GuestAccessForbidden`, `Forbidden`, `UnknownDevice`.
         """
-        access = endpoint.access
-        if access is Access.PUBLIC:
+        access, services = endpoint.access, self._services
+        if access is Access.PUBLIC and services is None:
             return
         token = find_access_token(call)
+        if services is not None and token is not None:
+            call.service = services.find(token)
+        if access is Access.PUBLIC:
+            return
         if token is None:
             if access is Access.OPTIONAL:
                 return
             raise MissingToken
-        requester = await self.identify(token)
+        requester = await self._identify_caller(call, token)
         check_account(requester, endpoint)
         check_rank(requester, access)
         call.requester = requester
         sightings, device_nid = self._sightings, requester.device_nid
         if sightings is not None and not sightings.is_noted(device_nid):
             sightings.note(device_nid, call.remote_address, call.headers.get("User-Agent"))
+
+    async def _identify_caller(self, call: Call, token: str) -> Requester:
+        """Who holds the token, or whom the application service wants to be that does."""
+        if self._services is None or call.service is None:
+            return await self.identify(token)
+        device_id = next(
+            (found for name in DEVICE_PARAMETERS if (found := call.query_optional_str(name))), None
+        )
+        user_id = call.query_optional_str("user_id")
+        return await self._services.act_as(call.service, user_id, device_id)
 
     async def identify(self, token: str) -> Requester:
         """Who holds the token. Raises `UnknownToken`."""

@@ -9,7 +9,7 @@ from federation.protocol.errors import InvalidParam, MissingParam, MissingToken,
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from homeserver.http.query import parse_query
 from homeserver.http.read_body import StreamedRequest
-from homeserver.users.requester import Requester
+from homeserver.users.requester import CallingService, Requester
 
 if TYPE_CHECKING:
     from homeserver.services import Services
@@ -43,6 +43,7 @@ class Call:
         "request_id",
         "requester",
         "sending_server",
+        "service",
         "services",
     )
 
@@ -66,6 +67,8 @@ class Call:
         self.remote_address = remote_address
         """The client's IP address, as trusted proxies tell it."""
         self.requester: Requester | None = None
+        self.service: CallingService | None = None
+        """The application service that calls, also where it acts as one of its users."""
         self.sending_server: ServerName | None = None
         self.json: dict[str, Any] = {}
         self.body = b""
@@ -124,6 +127,23 @@ class Call:
     def is_admin(self) -> bool:
         """Whether a server administrator calls."""
         return self.user.is_admin
+
+    @property
+    def service_id(self) -> str | None:
+        """The application service that calls; None for anybody else."""
+        return self.service.service_id if self.service is not None else None
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether the caller may call as often as it likes: an application service mostly may."""
+        service, requester = self.service, self.requester
+        if service is None:
+            return False
+        return (
+            not service.is_rate_limited
+            or requester is None
+            or (requester.user_id == service.sender)
+        )
 
     @property
     def origin(self) -> ServerName:

@@ -184,7 +184,7 @@ class Dispatcher:
 
     async def _admit_client(self, call: Call, endpoint: Endpoint[Call]) -> None:
         await self._authenticator.admit(call, endpoint)
-        if endpoint.rate is not Rate.NONE:
+        if endpoint.rate is not Rate.NONE and not call.is_unlimited:
             self._limiter.check(endpoint.rate, caller_to_limit(call))
         await self._read(call, endpoint)
 

@@ -19,7 +19,7 @@ from federation.protocol.identifiers import (
 )
 from homeserver.config.sections.rooms import Rooms as RoomSettings
 from homeserver.rooms.live import LiveRoom, LiveRooms
-from homeserver.rooms.ports import AliasTarget, RemoteRooms
+from homeserver.rooms.ports import AliasTarget, RemoteRooms, ServiceAliases
 from homeserver.rooms.readable_rooms import is_world_readable
 from homeserver.rooms.send import NewEvent, Send
 from storage.aliases import AddAlias, aliases_of, delete_alias, find_alias
@@ -36,11 +36,12 @@ MAX_SERVERS = 50
 
 @dataclass(frozen=True, slots=True)
 class AliasUser:
-    """Who deals with aliases."""
+    """Who deals with aliases, and the application service behind it, if there is one."""
 
     user_id: UserId
     user_nid: int
     is_admin: bool = False
+    service_id: str | None = None
 
 
 class Aliases:
@@ -54,6 +55,7 @@ class Aliases:
         live: LiveRooms,
         send: Send,
         remote: RemoteRooms,
+        services: ServiceAliases,
         settings: RoomSettings,
         server_name: ServerName,
     ) -> None:
@@ -63,15 +65,21 @@ class Aliases:
         self._live = live
         self._send = send
         self._remote = remote
+        self._services = services
         self._settings = settings
         self._server_name = server_name
 
     async def resolve(self, alias: str) -> AliasTarget:
-        """Where an alias of any server leads. Raises `InvalidParam`, `NotFound`."""
+        """Where an alias of any server leads.
+
+        Raises `InvalidParam`, `NotFound`, `RequestTimeout`.
+        """
         checked = check_room_alias(alias)
         if server_of(checked) != self._server_name:
             return await self._remote.find_alias(checked)
         stored = await find_alias(self._db, checked)
+        if stored is None and await self._services.make_alias_known(checked):
+            stored = await find_alias(self._db, checked)
         if stored is None:
             raise NotFound(f"Room alias {alias} not found")
         room = await self._names.rooms.find(stored.room_id)
@@ -82,15 +90,18 @@ class Aliases:
     async def add(self, user: AliasUser, alias: str, room_id: str) -> None:
         """Make an alias of a room that the user is in.
 
-        Raises `InvalidParam`, `Forbidden`, `NotFound`, `AliasTaken`.
+        An application service need not be in it. Raises `InvalidParam`, `Forbidden`, `Exclusive`,
+        `NotFound`, `AliasTaken`.
         """
         checked = self._check_own(alias)
-        if self._settings.alias_creation == "admins" and not user.is_admin:
+        self._services.check_alias(checked, user.service_id)
+        is_trusted = user.is_admin or user.service_id is not None
+        if self._settings.alias_creation == "admins" and not is_trusted:
             raise Forbidden("Only administrators may create room aliases on this server")
         room = await self._names.rooms.find(room_id)
         if room is None:
             raise NotFound(f"There is no room {room_id} here")
-        if not user.is_admin and not await is_joined(self._db, user.user_nid, room.room_nid):
+        if not is_trusted and not await is_joined(self._db, user.user_nid, room.room_nid):
             raise Forbidden("You must be in the room to give it an alias")
         await self._committer.commit(AddAlias(checked, room_id, user.user_nid))
 
@@ -98,13 +109,17 @@ class Aliases:
         """Remove an alias, and tell the room where it was announced if the user may.
 
         Aliases are removed by who made them, by those who may announce the room's aliases, and by
-        administrators. Raises `InvalidParam`, `NotFound`, `Forbidden`.
+        administrators; those of a namespace by its application service. Raises `InvalidParam`,
+        `NotFound`, `Forbidden`, `Exclusive`.
         """
         checked = self._check_own(alias)
+        if user.service_id is not None or not user.is_admin:
+            self._services.check_alias(checked, user.service_id)
         stored = await find_alias(self._db, checked)
         if stored is None:
             raise NotFound(f"Room alias {alias} not found")
-        allowed = user.is_admin or stored.creator_nid == user.user_nid
+        is_trusted = user.is_admin or user.service_id is not None
+        allowed = is_trusted or stored.creator_nid == user.user_nid
         if not allowed and not await self._may_announce(user.user_id, stored.room_id):
             raise Forbidden(f"You may not remove {alias}")
         await delete_alias(self._db, checked)

@@ -77,6 +77,21 @@ class ClientEvents:
             built.append(fields)
         return built
 
+    async def build_plain(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
+        """The fields of each event for nobody in particular, such as an application service.
+
+        `unsigned` has what an event replaced and what redacted it.
+        """
+        rooms = await self._names.rooms.get_many({event.room_nid for event in events})
+        related = await self._related(events)
+        built = []
+        for event in events:
+            fields = build_fields(event, rooms[event.room_nid], with_room_id=True)
+            fields["unsigned"] = {}
+            add_related(fields["unsigned"], event, related, rooms[event.room_nid])
+            built.append(fields)
+        return built
+
     async def render_state(
         self, events: Sequence[StoredEvent], *, with_room_id: bool
     ) -> list[bytes]:

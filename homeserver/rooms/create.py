@@ -39,7 +39,7 @@ from homeserver.rooms.append import Append
 from homeserver.rooms.encryption_policy import with_policy
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.membership import Memberships
-from homeserver.rooms.ports import Invitations
+from homeserver.rooms.ports import Invitations, ServiceAliases
 from homeserver.rooms.presets import RoomRequest, StateEvent, create_content, first_state
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.successors import Successors
@@ -81,6 +81,7 @@ class RoomCreation:
         memberships: Memberships,
         successors: Successors,
         invitations: Invitations,
+        services: ServiceAliases,
         settings: RoomSettings,
         clock: Clock,
         server_name: ServerName,
@@ -94,6 +95,7 @@ class RoomCreation:
         self._memberships = memberships
         self._successors = successors
         self._invitations = invitations
+        self._services = services
         self._settings = settings
         self._clock = clock
         self._server_name = server_name
@@ -101,16 +103,23 @@ class RoomCreation:
         self._last_ts = 0
 
     async def create(
-        self, creator: UserId, request: RoomRequest, version: RoomVersion, *, is_admin: bool
+        self,
+        creator: UserId,
+        request: RoomRequest,
+        version: RoomVersion,
+        *,
+        is_admin: bool,
+        service_id: str | None = None,
     ) -> RoomId:
         """Create a room with its first state; invite whom its creator wants in it.
 
-        Raises `Forbidden` (settings), `RoomInUse`, `InvalidParam`, `InvalidRoomState`,
+        `service_id` is the application service that acts as the creator, if one does.
+        Raises `Forbidden` (settings), `RoomInUse`, `Exclusive`, `InvalidParam`, `InvalidRoomState`,
         `InviteBlocked`.
         """
         self._check_settings(request, is_admin=is_admin)
         request = with_policy(request, self._settings.encryption)
-        alias = await self._check_alias(request.alias_localpart)
+        alias = await self._check_alias(request.alias_localpart, service_id)
         local = [user for user in request.invite if server_of(user) == self._server_name]
         remote = [user for user in request.invite if server_of(user) != self._server_name]
         if remote and request.creation_content.get("m.federate") is False:
@@ -252,10 +261,11 @@ class RoomCreation:
         if request.published and self._settings.directory_publication != "everyone":
             raise Forbidden("You may not publish rooms in this server's directory")
 
-    async def _check_alias(self, localpart: str | None) -> RoomAlias | None:
+    async def _check_alias(self, localpart: str | None, service_id: str | None) -> RoomAlias | None:
         if localpart is None:
             return None
         alias = check_room_alias(f"#{localpart}:{self._server_name}")
+        self._services.check_alias(alias, service_id)
         if await find_alias(self._db, alias) is not None:
             raise RoomInUse(f"The room alias {alias} is taken")
         return alias

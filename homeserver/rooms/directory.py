@@ -20,12 +20,19 @@ from homeserver.rooms.aliases import CANONICAL_ALIAS, may_send_state
 from homeserver.rooms.live import LiveRooms
 from homeserver.rooms.ports import DirectoryQuery, RemoteRooms
 from storage.database import Database
-from storage.directory import RoomSummary, published_rooms, room_summaries
+from storage.directory import (
+    Listing,
+    RoomSummary,
+    listed_room_nids,
+    ranked_rooms,
+    room_summaries,
+)
 from storage.names import Names
-from storage.rooms import is_published, published_room_nids, set_published
+from storage.rooms import is_published, set_published
 
 RANKING_LIFETIME_MS = 10_000
 MAX_LIMIT = 100
+MAX_RANKINGS = 8
 SCANNED_AT_ONCE = 200
 """Rooms whose summaries are read together when a page is looked for."""
 
@@ -62,7 +69,7 @@ class Directory:
         self._settings = settings
         self._clock = clock
         self._server_name = server_name
-        self._ranking = Ranking((), frozenset(), 0)
+        self._rankings: dict[Listing, Ranking] = {}
 
     async def is_published(self, room_id: str) -> bool:
         """Whether the room is in this server's directory. Raises `NotFound`."""
@@ -101,10 +108,9 @@ class Directory:
 
     async def local_page(self, query: DirectoryQuery) -> Mapping[str, Any]:
         """A page of this server's directory. Raises `InvalidParam`."""
-        foreign = query.third_party_network is not None and not query.all_networks
-        if foreign or not self._settings.directory_search:
+        if not self._settings.directory_search:
             return {"chunk": [], "total_room_count_estimate": 0}
-        ranks = (await self._ranked()).ranks
+        ranks = (await self._ranked(listing_of(query))).ranks
         backwards, start = find_start(ranks, query.since)
         candidates = list(reversed(ranks[:start])) if backwards else ranks[start:]
         found, more = await self._collect(candidates, query)
@@ -138,16 +144,33 @@ class Directory:
                 found.append((rank, summary))
         return found, False
 
-    async def _ranked(self) -> Ranking:
+    async def _ranked(self, listing: Listing) -> Ranking:
         """The ranking, counted anew when a room was published or withdrawn, or time has passed."""
-        room_nids = await published_room_nids(self._db)
+        room_nids = await listed_room_nids(self._db, listing)
         now = self._clock()
-        known = self._ranking
-        if known.room_nids != room_nids or now - known.counted_ts > RANKING_LIFETIME_MS:
-            counted = await published_rooms(self._db)
+        known = self._rankings.get(listing)
+        if (
+            known is None
+            or known.room_nids != room_nids
+            or now - known.counted_ts > RANKING_LIFETIME_MS
+        ):
+            counted = await ranked_rooms(self._db, room_nids)
             ranks = sorted((-joined, room_nid) for room_nid, joined in counted)
-            self._ranking = Ranking(ranks, room_nids, now)
-        return self._ranking
+            known = Ranking(ranks, room_nids, now)
+            if len(self._rankings) >= MAX_RANKINGS:
+                self._rankings.clear()
+            self._rankings[listing] = known
+        return known
+
+
+def listing_of(query: DirectoryQuery) -> Listing:
+    """The directory that a query asks for; a network by the ID of its instance."""
+    if query.all_networks:
+        return Listing(is_all=True)
+    if query.third_party_network is None:
+        return Listing()
+    service_id, _, network_id = query.third_party_network.partition("|")
+    return Listing((service_id, network_id))
 
 
 def fits(summary: RoomSummary, query: DirectoryQuery) -> bool:

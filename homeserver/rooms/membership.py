@@ -169,16 +169,18 @@ class Memberships:
         room_id: RoomId,
         target: UserId,
         extra: Mapping[str, Any] | None = None,
+        origin_server_ts: int | None = None,
     ) -> EventId:
         """Invite somebody. Raises `NotFound`, `Forbidden`, `InviteBlocked`."""
         check_user_id(target)
         if server_of(target) != self._server_name:
             content = {"membership": "invite", **(extra or {})}
             await self._check_federated(room_id)
-            return await self._remote.invite(room_id, NewEvent(sender, MEMBER, content, target))
+            new = NewEvent(sender, MEMBER, content, target, origin_server_ts=origin_server_ts)
+            return await self._remote.invite(room_id, new)
         await self._invitations.check_invite(sender, await self._names.users.get_nid(target))
         content = await self.own_content(target, "invite", extra)
-        return await self._change(room_id, sender, target, always(content))
+        return await self._change(room_id, sender, target, always(content), origin_server_ts)
 
     async def kick(
         self, sender: UserId, room_id: RoomId, target: UserId, reason: str | None = None
@@ -209,32 +211,27 @@ class Memberships:
         return await self._change(room_id, sender, target, check)
 
     async def set_member(
-        self, sender: Joiner, room_id: RoomId, target: UserId, content: Mapping[str, Any]
+        self,
+        sender: Joiner,
+        room_id: RoomId,
+        target: UserId,
+        content: Mapping[str, Any],
+        origin_server_ts: int | None = None,
     ) -> EventId:
         """Send a member event with a content of the user's own, as a state event.
 
+        `origin_server_ts` is set only where somebody may choose it.
         It obeys what the other ways to the same membership obey. Raises as they do.
         """
         content = {key: value for key, value in content.items() if key != VOUCHER}
         membership = content.get("membership")
         if membership == "invite":
             extra = {key: value for key, value in content.items() if key != "membership"}
-            return await self.invite(sender.user_id, room_id, target, extra)
-        if membership == "join" and sender.user_id == target:
-
-            async def check(room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any]:
-                if membership_of(current) == "join":
-                    return content
-                return await self._join_content(room, sender, content)
-
-            return await self._change(room_id, sender.user_id, target, check)
-
-        async def check_own(_room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any]:
-            if sender.user_id == target:
-                self._check_may_refuse(current)
-            return content
-
-        return await self._change(room_id, sender.user_id, target, check_own)
+            return await self.invite(sender.user_id, room_id, target, extra, origin_server_ts)
+        is_own = sender.user_id == target
+        kind = self._join_check if membership == "join" else self._refusal_check
+        check = kind(sender, content) if is_own else always(content)
+        return await self._change(room_id, sender.user_id, target, check, origin_server_ts)
 
     async def forget(self, user_nid: int, room_id: RoomId) -> None:
         """Have /sync and history no longer show a room that the user has left.
@@ -301,6 +298,25 @@ class Memberships:
             raise Forbidden(refusal.message) from refusal
         await self._successors.joined(user_id, room_id)
 
+    def _join_check(self, joiner: Joiner, content: Mapping[str, Any]) -> MemberCheck:
+        """The check of a join, or of a change of who is joined already."""
+
+        async def check(room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any]:
+            if membership_of(current) == "join":
+                return content
+            return await self._join_content(room, joiner, content)
+
+        return check
+
+    def _refusal_check(self, _member: Joiner, content: Mapping[str, Any]) -> MemberCheck:
+        """The check of a change of one's own that is no join."""
+
+        async def check(_room: LiveRoom, current: StateEntry | None) -> Mapping[str, Any]:
+            self._check_may_refuse(current)
+            return content
+
+        return check
+
     async def _join_content(
         self, room: LiveRoom, joiner: Joiner, content: Mapping[str, Any]
     ) -> Mapping[str, Any]:
@@ -324,7 +340,12 @@ class Memberships:
         return await self._change(room_id, sender, target, check)
 
     async def _change(
-        self, room_id: RoomId, sender: UserId, target: UserId, check: MemberCheck
+        self,
+        room_id: RoomId,
+        sender: UserId,
+        target: UserId,
+        check: MemberCheck,
+        origin_server_ts: int | None = None,
     ) -> EventId:
         """Send the member event that `check` gives, unless the present one says the same.
 
@@ -342,7 +363,7 @@ class Memberships:
                 return current.pdu.event_id
             if content is None:
                 raise Forbidden(f"{target} is not in the room")
-            return NewEvent(sender, MEMBER, content, target)
+            return NewEvent(sender, MEMBER, content, target, origin_server_ts=origin_server_ts)
 
         return await self._send.decide_and_send(room_id, decide)
 

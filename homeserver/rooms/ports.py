@@ -31,6 +31,22 @@ class KeyValidity(Protocol):
         """Whether a key counts, as the URL answers. Raises `Unreachable`."""
 
 
+class ServiceAliases(Protocol):
+    """The aliases that application services look after."""
+
+    def check_alias(self, alias: RoomAlias, service_id: str | None) -> None:
+        """Refuse an alias that is not for the service, or, without one, that is reserved.
+
+        Raises `Exclusive`.
+        """
+
+    async def make_alias_known(self, alias: RoomAlias) -> bool:
+        """Whether a service has made the alias, which was not there, just now.
+
+        Raises `RequestTimeout` if the service that would know does not answer.
+        """
+
+
 class PersonalSettings(Protocol):
     """What users have set for rooms: notifications, tags."""
 

@@ -239,7 +239,9 @@ class Send:
             event_type=new.type,
             content=new.content,
             depth=room.max_depth + 1,
-            origin_server_ts=new.origin_server_ts or self._clock(),
+            origin_server_ts=self._clock()
+            if new.origin_server_ts is None
+            else new.origin_server_ts,
             prev_events=list(room.extremities.values()),
             auth_events=[entry.pdu.event_id for entry in entries],
             server_name=self._server_name,

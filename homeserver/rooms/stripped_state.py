@@ -58,3 +58,8 @@ async def stripped_state_of(
     """What another server is told of a room with an invite or a knock: whole PDUs."""
     events = await read_shown_events(db, names, {room_nid: sender})
     return [event.fields for event in events]
+
+
+def is_stripped(event: object) -> bool:
+    """Whether something that another server sent has what a stripped event must have."""
+    return isinstance(event, Mapping) and {"content", "sender", "state_key", "type"} <= set(event)

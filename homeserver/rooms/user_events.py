@@ -66,9 +66,11 @@ class UserEvents:
         transaction: Transaction,
         *,
         is_admin: bool = False,
+        origin_server_ts: int | None = None,
     ) -> EventId:
         """Send a message event; the same transaction again answers the first event.
 
+        `origin_server_ts` is set only where somebody may choose it.
         Raises `Forbidden`, `NotFound`, `DuplicateAnnotation`, `Unknown` (a thread inside of
         another), `InvalidParam`, `TooLarge`, `BadJson`.
         """
@@ -78,10 +80,16 @@ class UserEvents:
             if not isinstance(target, str):
                 raise BadJson("'redacts' must be a string")
             return await self.redact(
-                sender, room_id, EventId(target), rest, transaction, is_admin=is_admin
+                sender,
+                room_id,
+                EventId(target),
+                rest,
+                transaction,
+                is_admin=is_admin,
+                origin_server_ts=origin_server_ts,
             )
         refuse_create(event_type)
-        new = NewEvent(sender, event_type, content)
+        new = NewEvent(sender, event_type, content, origin_server_ts=origin_server_ts)
         return await self._send_checked(room_id, new, transaction, self._check_relation(new))
 
     async def send_state(
@@ -91,6 +99,7 @@ class UserEvents:
         event_type: str,
         state_key: str,
         content: Mapping[str, Any],
+        origin_server_ts: int | None = None,
     ) -> EventId:
         """Set a part of the room's state; what says the same as before is not sent again.
 
@@ -102,14 +111,17 @@ class UserEvents:
             raise InvalidParam("A redaction is not state")
         if event_type == MEMBER:
             target = UserId(state_key)
-            return await self._memberships.set_member(sender, room_id, target, content)
+            return await self._memberships.set_member(
+                sender, room_id, target, content, origin_server_ts
+            )
         place = (event_type, state_key)
         if place == CANONICAL_ALIAS:
             await self._aliases.check_canonical(room_id, content)
         try:
-            event_id = await self._send.send(
-                room_id, NewEvent(sender.user_id, event_type, content, state_key)
+            new = NewEvent(
+                sender.user_id, event_type, content, state_key, origin_server_ts=origin_server_ts
             )
+            event_id = await self._send.send(room_id, new)
         except AuthRuleFailed as error:
             if error.rule in MALFORMED_LEVELS and place == POWER_LEVELS:
                 raise InvalidParam(error.message) from error
@@ -128,13 +140,16 @@ class UserEvents:
         *,
         is_admin: bool = False,
         is_suspended: bool = False,
+        origin_server_ts: int | None = None,
     ) -> EventId:
         """Redact an event of one's own, or of somebody else with the power to do so.
 
         Server administrators may redact what users of this server sent; suspended users only what
         they sent themselves. Raises `NotFound`, `Forbidden`, `UserSuspended`.
         """
-        new = NewEvent(sender, REDACTION, content, redacts=target)
+        new = NewEvent(
+            sender, REDACTION, content, redacts=target, origin_server_ts=origin_server_ts
+        )
         check = self.check_redaction(room_id, new, is_admin=is_admin, is_suspended=is_suspended)
         return await self._send_checked(room_id, new, transaction, check)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from federation.protocol.canonical_json import decode
 from federation.protocol.event_rendering import build_stripped_event
-from homeserver.rooms.stripped_state import read_shown_events
+from homeserver.rooms.stripped_state import is_stripped, read_shown_events
 from homeserver.sync.followers import RoomMembership
 from storage.database import Database
 from storage.events import get_events
@@ -51,11 +51,6 @@ async def read_stripped_states(
             }
             shown.setdefault(room_nid, []).append(build_stripped_event(fields) | identity)
     return shown
-
-
-def is_stripped(event: object) -> bool:
-    """Whether something that another server sent has what a stripped event must have."""
-    return isinstance(event, Mapping) and {"content", "sender", "state_key", "type"} <= set(event)
 
 
 def told(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,13 @@ class ReservedNames(Protocol):
         """Whether only an application service may make this user."""
 
 
+class ServiceUsers(Protocol):
+    """The users that application services look after."""
+
+    async def make_user_known(self, user_id: UserId) -> bool:
+        """Whether a service has made the user, who has no account, just now."""
+
+
 class MemberEvents(Protocol):
     """A user's own member events in the rooms that the user is in."""
 

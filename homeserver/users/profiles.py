@@ -22,7 +22,7 @@ from federation.protocol.identifiers import (
     is_valid_historical_user_id,
     server_of,
 )
-from homeserver.users.ports import MemberEvents, RemoteProfiles
+from homeserver.users.ports import MemberEvents, RemoteProfiles, ServiceUsers
 from storage.accounts import find_accounts
 from storage.database import Database, Pool
 from storage.names import Names
@@ -68,14 +68,20 @@ class MemberProfiles:
 class Profiles:
     """The profiles of users, who may change theirs if they are of this server."""
 
-    __slots__ = ("_db", "_member_events", "_remote", "_server_name")
+    __slots__ = ("_db", "_member_events", "_remote", "_server_name", "_services")
 
     def __init__(
-        self, db: Pool, member_events: MemberEvents, remote: RemoteProfiles, server_name: ServerName
+        self,
+        db: Pool,
+        member_events: MemberEvents,
+        remote: RemoteProfiles,
+        services: ServiceUsers,
+        server_name: ServerName,
     ) -> None:
         self._db = db
         self._member_events = member_events
         self._remote = remote
+        self._services = services
         self._server_name = server_name
 
     async def profile(self, user_id: str) -> Mapping[str, Any]:
@@ -132,7 +138,10 @@ class Profiles:
         return not is_ours and is_valid_historical_user_id(user_id)
 
     async def _get_user(self, user_id: str) -> int:
-        account = (await find_accounts(self._db, [UserId(user_id)])).get(UserId(user_id))
+        wanted = UserId(user_id)
+        account = (await find_accounts(self._db, [wanted])).get(wanted)
+        if account is None and await self._services.make_user_known(wanted):
+            account = (await find_accounts(self._db, [wanted])).get(wanted)
         if account is None or account.is_deactivated:
             raise NotFound("There is no profile of this user")
         return account.user_nid

@@ -24,3 +24,12 @@ class Requester:
     is_suspended: bool = False
     is_deactivated: bool = False
     expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallingService:
+    """The application service that makes a request, as its token says."""
+
+    service_id: str
+    sender: UserId
+    is_rate_limited: bool

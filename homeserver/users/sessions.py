@@ -6,6 +6,8 @@ is forgotten. A user's sessions are dropped from memory whenever something about
 this process at once and in the others through `announce`.
 """
 
+from collections.abc import Awaitable, Callable
+
 from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
 from homeserver.users.bearer import digest
@@ -46,6 +48,21 @@ class Sessions:
             return await self._load(token_hash)
         self._keep(token_hash, requester)
         return requester
+
+    async def find_or_make(self, key: bytes, make: Callable[[], Awaitable[Requester]]) -> Requester:
+        """What is known by a key that is no token's, or else what `make` makes.
+
+        It is forgotten as sessions are. Raises what `make` raises.
+        """
+        known = self._recent.get(key) or self._former.get(key)
+        if known is not None:
+            return known
+        drops = self._drops
+        made = await make()
+        # What was read before a change must not outlive the change.
+        if drops == self._drops:
+            self._keep(key, made)
+        return made
 
     async def end(self, user_nid: int) -> None:
         """Look the user's tokens up again, in all processes: something about them has changed."""

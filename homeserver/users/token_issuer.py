@@ -105,6 +105,20 @@ class TokenIssuer:
             await self._sessions.end(user_nid)
         return OpenedSession(user_id, device_id, tokens)
 
+    async def add_device(
+        self, user_nid: int, user_id: UserId, wished: str, display_name: str | None
+    ) -> bool:
+        """Give a user a device without a token; False if they have it already.
+
+        Raises `InvalidParam`, or `Forbidden` for a device ID that is a cross-signing key's.
+        """
+        device_id = await self._choose_device_id(user_nid, wished)
+        name = display_name[:MAX_DISPLAY_NAME] if display_name else None
+        _, is_new = await get_or_add_device(self._db, user_nid, device_id, name, self._clock())
+        if is_new:
+            await self._device_lists.note_new_device(user_nid, user_id, device_id)
+        return is_new
+
     async def refresh(self, refresh_token: str) -> Tokens:
         """Exchange a refresh token for a new pair; it can be exchanged again until that is used.
 

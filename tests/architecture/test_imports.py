@@ -126,6 +126,7 @@ BROAD_EXCEPT = {
     "federation.inbound.transactions": "an event that fails does not come again for ever",
     "federation.outbound.probing": "a server that cannot be looked for does not end the search",
     "federation.outbound.sender": "a destination that fails does not end the others",
+    "homeserver.appservices.delivery": "a service that cannot be told does not end the others",
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "homeserver.jobs.runner": "a job that fails is tried again and does not end the others",

@@ -20,15 +20,16 @@ from storage.directory import (
     HISTORY_VISIBILITY,
     JOIN_RULES,
     NAME,
+    Listing,
     RoomSummary,
-    published_rooms,
+    listed_room_nids,
+    ranked_rooms,
 )
 from storage.memberships import is_joined_to_any, local_members, rooms_of, rooms_with_local_members
 from storage.rooms import (
     Unpublish,
     is_held_here,
     is_published,
-    published_room_nids,
     servers_in_room,
     set_published,
 )
@@ -125,8 +126,9 @@ async def test_published_rooms_with_members_are_ranked(database_url: str) -> Non
             await add_member(store, room_nid, "@alice:hs1")
         await add_member(store, rooms[2], "@bob:hs1")
         await add_member(store, rooms[0], "@bob:hs1", Membership.LEAVE)
-        assert await published_rooms(store.db) == [(rooms[2], 2), (rooms[0], 1)]
-        assert await published_room_nids(store.db) == set(rooms[:3])
+        published = await listed_room_nids(store.db, Listing())
+        assert published == set(rooms[:3])
+        assert await ranked_rooms(store.db, published) == [(rooms[2], 2), (rooms[0], 1)]
         await store.committer.commit(Unpublish(rooms[0]))
         assert not await is_published(store.db, rooms[0])
 

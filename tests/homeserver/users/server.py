@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from yarl import URL
 
 from federation.protocol.identifiers import DeviceId, UserId
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
+from homeserver.appservices.third_party import ThirdPartyNetworks
 from homeserver.client_api import (
     account_deactivation,
     account_password,
@@ -241,7 +243,14 @@ async def running_user_server(
         session_cache_bytes=1_000_000,
         ports=UserPorts(around.announce, around, around, around),
     )
-    services = cast(Services, SimpleNamespace(settings=settings, clock=time, db=pool, users=users))
+    networks = ThirdPartyNetworks((), {}, monotonic, timeout_s=1)
+    appservices = SimpleNamespace(services=(), networks=networks)
+    services = cast(
+        Services,
+        SimpleNamespace(
+            settings=settings, clock=time, db=pool, users=users, appservices=appservices
+        ),
+    )
     authenticator = Authenticator(users.sessions, None, time, users.last_seen)
     dispatcher = Dispatcher(
         (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS), services, authenticator, http_settings
