@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from federation.inbound.endpoints import ENDPOINTS as FEDERATION_ENDPOINTS
+from federation.inbound.endpoints import FOR_CLIENTS_TOO
 from federation.protocol.endpoint import Endpoint
 from federation.protocol.identifiers import ServerName
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
@@ -152,10 +153,9 @@ async def _listen(
         users.last_seen,
         appservices.identity if appservices.services else None,
     )
-    endpoints = ENDPOINTS
-    if settings.federation.enabled:
-        endpoints += FEDERATION_ENDPOINTS
-    dispatcher = Dispatcher(endpoints, services, authenticator, http)
+    federates = settings.federation.enabled
+    of_federation = FEDERATION_ENDPOINTS if federates else FOR_CLIENTS_TOO
+    dispatcher = Dispatcher((*ENDPOINTS, *of_federation), services, authenticator, http)
     server = HttpServer(dispatcher, http)
     await server.start(listen_addresses(settings.listen))
     stack.push_async_callback(server.stop, GRACE_S)

@@ -16,8 +16,11 @@ from federation.inbound import (
     version,
 )
 
+FOR_CLIENTS_TOO = (*version.ENDPOINTS, *openid.ENDPOINTS)
+"""What clients and services beside them ask for as well, also of a server that keeps to itself."""
+
 ENDPOINTS = (
-    *version.ENDPOINTS,
+    *FOR_CLIENTS_TOO,
     *keys.ENDPOINTS,
     *transactions.ENDPOINTS,
     *events.ENDPOINTS,
@@ -25,7 +28,6 @@ ENDPOINTS = (
     *public_rooms.ENDPOINTS,
     *queries.ENDPOINTS,
     *devices.ENDPOINTS,
-    *openid.ENDPOINTS,
     *media.ENDPOINTS,
     *membership.ENDPOINTS,
     *third_party_invites.ENDPOINTS,

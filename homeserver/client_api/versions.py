@@ -25,6 +25,7 @@ SPEC_VERSIONS = (
 FEATURES: Mapping[str, bool] = dict.fromkeys(
     (
         "com.beeper.msc4169",
+        "fi.mau.msc2659.stable",
         "org.matrix.e2e_cross_signing",
         "org.matrix.msc2285.stable",
         "org.matrix.msc2432",

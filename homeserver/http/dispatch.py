@@ -47,7 +47,12 @@ X_FORWARDED_FOR = "X-Forwarded-For"
 Api = Literal["client", "federation"]
 
 FEDERATION_PREFIXES = ("/_matrix/federation/", "/_matrix/key/", "/_matrix/policy/")
-COMMON_PREFIXES = ("/.well-known/",)
+COMMON_PREFIXES = (
+    "/.well-known/",
+    "/_matrix/federation/v1/openid/",
+    "/_matrix/federation/v1/version",
+)
+"""Clients ask which server they talk to, and services beside them who its users are."""
 
 
 @dataclass(frozen=True, slots=True)

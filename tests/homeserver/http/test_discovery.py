@@ -4,6 +4,7 @@ import pytest
 
 from homeserver.client_api.endpoints import ENDPOINTS
 from homeserver.config.sections.well_known import SupportContact, WellKnown
+from tests.homeserver.conftest import Homes
 from tests.homeserver.http.server import body_of, error_of, running_server
 
 NAMES = ("client", "server", "support", "policy_server")
@@ -66,3 +67,22 @@ async def test_another_web_server_may_answer_for_the_domain(name: str) -> None:
     async with running_server(ENDPOINTS, well_known=well_known) as server:
         response = await server.request("GET", f"/.well-known/matrix/{name}")
         assert await error_of(response) == (404, "M_NOT_FOUND")
+
+
+async def test_a_server_that_keeps_to_itself_tells_clients_what_it_is(homes: Homes) -> None:
+    nobody, alice = homes.nobody(), await homes.user()
+    software = (await nobody.get("/_matrix/federation/v1/version")).ok()
+    assert software["server"]["name"] == "hearth"
+    token = (await alice.post(f"v3/user/{alice.user_id}/openid/request_token")).ok()
+    found = await nobody.get(
+        "/_matrix/federation/v1/openid/userinfo", access_token=token["access_token"]
+    )
+    assert found.ok() == {"sub": alice.user_id}
+    (await nobody.get("/_matrix/key/v2/server")).refused(404, "M_UNRECOGNIZED")
+
+
+async def test_what_does_not_exist_is_told_so_that_clients_can_fall_back(homes: Homes) -> None:
+    for path in ("unstable/org.matrix.msc0000/nothing", "v9/sync", "/_matrix/nothing", "/nothing"):
+        answer = await homes.nobody().get(path)
+        answer.refused(404, "M_UNRECOGNIZED")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"

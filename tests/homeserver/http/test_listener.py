@@ -185,6 +185,11 @@ async def get_versions(call: Call) -> Mapping[str, Any]:
     return {"api": "client"}
 
 
+@endpoint("GET", "/_matrix/federation/v1/query/profile", Access.PUBLIC)
+async def query_profile(call: Call) -> Mapping[str, Any]:
+    return {}
+
+
 @endpoint("GET", "/.well-known/matrix/server", Access.PUBLIC)
 async def get_well_known(call: Call) -> Mapping[str, Any]:
     return {}
@@ -193,18 +198,18 @@ async def get_well_known(call: Call) -> Mapping[str, Any]:
 @pytest.mark.parametrize(
     ("serves", "statuses"),
     [
-        (("client",), (200, 404, 200)),
-        (("federation",), (404, 200, 200)),
-        (("client", "federation"), (200, 200, 200)),
+        (("client",), (200, 404, 200, 200)),
+        (("federation",), (404, 200, 200, 200)),
+        (("client", "federation"), (200, 200, 200, 200)),
     ],
 )
 async def test_a_listener_serves_what_it_is_meant_to(
-    serves: Any, statuses: tuple[int, int, int]
+    serves: Any, statuses: tuple[int, int, int, int]
 ) -> None:
     address = ListenAddress("127.0.0.1", 0, serves=serves)
-    endpoints = (get_version, get_versions, get_well_known)
+    endpoints = (get_version, get_versions, get_well_known, query_profile)
     async with running_server(endpoints, address=address) as server:
-        targets = [get_versions.path, get_version.path, get_well_known.path]
+        targets = [one.path for one in (get_versions, query_profile, get_version, get_well_known)]
         answers = [(await server.request("GET", target)).status for target in targets]
     assert tuple(answers) == statuses
 
