@@ -9,12 +9,14 @@ from homeserver.media.contents import Contents
 from homeserver.media.directory_store import DirectoryStore
 from homeserver.media.incoming import Incoming
 from homeserver.media.library import Library, NoRemoteMedia, RemoteMedia
+from homeserver.media.quarantine import Quarantine
 from homeserver.media.quotas import Quotas
 from homeserver.media.remote import RemoteFiles
 from homeserver.media.repository import MediaRepository
 from homeserver.media.store import Store
 from homeserver.media.thumbnail_cache import Thumbnails
 from homeserver.media.thumbnails import build_thumbnailer
+from homeserver.media.upkeep import Upkeep
 from homeserver.media.uploads import Uploads
 
 UPLOADED = "uploaded"
@@ -24,7 +26,8 @@ def build_media(core: Core) -> MediaRepository:
     """The content repository."""
     settings = core.settings.media
     incoming = Incoming(settings.directory / "incoming")
-    contents = Contents(core.db, core.clock, build_store(core.settings), incoming)
+    store = build_store(core.settings)
+    contents = Contents(core.db, core.clock, store, incoming)
     awaited = AwaitedUploads(core.announcer(UPLOADED))
     core.hear(UPLOADED, awaited.hear, awaited.look_again)
     access_times = AccessTimes(core.db, core.clock)
@@ -42,6 +45,8 @@ def build_media(core: Core) -> MediaRepository:
         ),
         thumbnails=Thumbnails(core.db, contents, build_thumbnailer(settings)),
         access_times=access_times,
+        quarantine=Quarantine(core.db, core.names, core.clock, core.server_name),
+        upkeep=Upkeep(core.db, core.names, core.clock, store, incoming, settings),
     )
 
 

@@ -105,7 +105,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         pushing=pushing,
         appservices=build_appservices(core, bridges, users.sessions, clients, typing),
         runner=Runner(
-            JobContext(core.db, core.settings, users.deactivation, users.devices),
+            JobContext(core.db, core.settings, users.deactivation, users.devices, media.upkeep),
             core.clock,
             JOBS,
             random.random,

@@ -5,7 +5,17 @@ import sys
 
 import typer
 
-from homeserver.cli import appservice, config, database, doctor, federation, keys, run, user
+from homeserver.cli import (
+    appservice,
+    config,
+    database,
+    doctor,
+    federation,
+    keys,
+    media,
+    run,
+    user,
+)
 from homeserver.cli.errors import CommandError
 
 app = typer.Typer(
@@ -20,6 +30,7 @@ app.command("run")(run.run)
 app.add_typer(config.app, name="config")
 app.add_typer(user.app, name="user")
 app.add_typer(keys.app, name="keys")
+app.add_typer(media.app, name="media")
 app.add_typer(federation.app, name="federation")
 app.add_typer(appservice.app, name="appservice")
 app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)

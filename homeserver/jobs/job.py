@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from homeserver.config.settings import Settings
+from homeserver.media.upkeep import Upkeep
 from homeserver.users.deactivation import Deactivation
 from homeserver.users.devices import Devices
 from storage.database import Pool
@@ -18,6 +19,7 @@ class JobContext:
     settings: Settings
     deactivation: Deactivation
     devices: Devices
+    media: Upkeep
 
 
 Run = Callable[[JobContext, int, State], Awaitable[State]]

@@ -9,6 +9,7 @@ from homeserver.clock import Clock
 from homeserver.jobs import (
     device_inboxes,
     expired_tokens,
+    media,
     old_transactions,
     stranded_guests,
     transaction_ids,
@@ -23,6 +24,8 @@ log = logging.getLogger("hearth.jobs")
 JOBS = (
     device_inboxes.JOB,
     expired_tokens.JOB,
+    media.JOB,
+    media.SWEEP,
     old_transactions.JOB,
     stranded_guests.JOB,
     transaction_ids.JOB,

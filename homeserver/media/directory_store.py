@@ -54,10 +54,12 @@ class DirectoryStore:
         """Delete files."""
         await asyncio.to_thread(delete_all, [self._path(key) for key in keys])
 
-    async def list_kept(self) -> AsyncIterator[Sequence[Kept]]:
+    async def list_kept(self, after: str) -> AsyncGenerator[Sequence[Kept], None]:
         """The files of one directory after another."""
         for name in DIRECTORIES:
-            yield await asyncio.to_thread(list_directory, self._root / name)
+            if name >= after[:2]:
+                found = await asyncio.to_thread(list_directory, self._root / name)
+                yield [kept for kept in found if kept.key > after]
 
     def _path(self, key: str) -> Path:
         return self._root / key[:2] / key

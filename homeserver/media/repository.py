@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from homeserver.media.access_times import AccessTimes
 from homeserver.media.contents import Contents
 from homeserver.media.library import Library
+from homeserver.media.quarantine import Quarantine
 from homeserver.media.thumbnail_cache import Thumbnails
+from homeserver.media.upkeep import Upkeep
 from homeserver.media.uploads import Uploads
 
 
@@ -18,3 +20,5 @@ class MediaRepository:
     library: Library
     thumbnails: Thumbnails
     access_times: AccessTimes
+    quarantine: Quarantine
+    upkeep: Upkeep

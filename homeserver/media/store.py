@@ -7,7 +7,7 @@ compares the store with the database deletes it.
 """
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +46,8 @@ class Store(Protocol):
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete files; those that are not there are no error."""
 
-    def list_kept(self) -> AsyncIterator[Sequence[Kept]]:
-        """All files, some at a time."""
+    def list_kept(self, after: str) -> AsyncGenerator[Sequence[Kept], None]:
+        """The files whose keys come after one, some at a time; a batch's after those before it."""
 
 
 def new_key(sha256: bytes) -> str:

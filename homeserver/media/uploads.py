@@ -165,7 +165,7 @@ class Uploads:
     async def _get_reserved(self, user_nid: int, server_name: str, media_id: str) -> Media:
         is_ours = server_name == self._server_name
         media = await find_media(self._db, OURS, media_id) if is_ours else None
-        if media is None:
+        if media is None or media.is_quarantined:
             raise NotFound("Unknown media ID")
         if media.user_nid != user_nid:
             raise Forbidden("Somebody else has created this media ID")

@@ -44,7 +44,9 @@ class Work:
 def context_of(homes: Homes) -> JobContext:
     services = homes.services
     users = services.users
-    return JobContext(services.db, services.settings, users.deactivation, users.devices)
+    return JobContext(
+        services.db, services.settings, users.deactivation, users.devices, services.media.upkeep
+    )
 
 
 def runner_of(homes: Homes, clock: Time, *jobs: Job) -> Runner:

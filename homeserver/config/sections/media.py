@@ -26,6 +26,15 @@ class Media:
     """The largest file that may be uploaded, in MiB."""
     max_remote_mb: Positive = 100
     """The largest file that is fetched from another server, in MiB."""
+    remote_unused_days: Count = 30
+    """Forget files of other servers that nobody has asked for in so many days; they are fetched
+    again when somebody does. 0 keeps them for ever."""
+    remote_cache_mb: Count = 0
+    """How much other servers' files may take in all, in MiB: those that were asked for longest ago
+    make room. 0 is no limit."""
+    local_unused_days: Count = 0
+    """Delete files of this server's users that nobody has asked for in so many days; nobody gets
+    them back. 0 keeps them for ever."""
     freeze_unauthenticated: bool = True
     """Give what is uploaded or fetched from now on to nobody without an access token, as the
     specification recommends. Older files stay reachable by the old endpoints."""

@@ -1,0 +1,70 @@
+"""The media of a server whose process is somewhere else, or does not run."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from federation.protocol.identifiers import ServerName, UserId, build_user_id
+from homeserver.building.media import build_store
+from homeserver.cli.database import database_of
+from homeserver.cli.errors import CommandError
+from homeserver.clock import Clock, system_clock
+from homeserver.config.settings import Settings
+from homeserver.media.contents import Contents
+from homeserver.media.incoming import Incoming
+from homeserver.media.quarantine import Quarantine
+from homeserver.media.upkeep import Upkeep
+from migrations.apply import apply_migrations
+from storage.database import Pool, connect, open_pool
+from storage.names import Names
+
+CACHE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MediaDesk:
+    """What the media commands work with; its process is a neighbour of the server's."""
+
+    db: Pool
+    names: Names
+    clock: Clock
+    contents: Contents
+    quarantine: Quarantine
+    upkeep: Upkeep
+    server_name: ServerName
+
+    async def user_nid(self, name: str) -> int:
+        """The number of a user: a user ID or the part before the colon. Raises `CommandError`."""
+        user_id = UserId(name) if name.startswith("@") else build_user_id(name, self.server_name)
+        user_nid = await self.names.users.find_nid(user_id)
+        if user_nid is None:
+            raise CommandError(f"There is no user {user_id}.")
+        return user_nid
+
+
+@asynccontextmanager
+async def media_desk(settings: Settings) -> AsyncIterator[MediaDesk]:
+    """The media of the server that the settings describe; its database gets its shape first."""
+    async with database_of(settings) as dsn:
+        connection = await connect(dsn)
+        await apply_migrations(connection)
+        await connection.close()
+        pool = await open_pool(dsn, 2)
+        try:
+            yield _desk(settings, pool)
+        finally:
+            await pool.close()
+
+
+def _desk(settings: Settings, pool: Pool) -> MediaDesk:
+    names, server_name = Names(pool, CACHE_BYTES), ServerName(settings.server.name)
+    store, incoming = build_store(settings), Incoming(settings.media.directory / "incoming")
+    return MediaDesk(
+        db=pool,
+        names=names,
+        clock=system_clock,
+        contents=Contents(pool, system_clock, store, incoming),
+        quarantine=Quarantine(pool, names, system_clock, server_name),
+        upkeep=Upkeep(pool, names, system_clock, store, incoming, settings.media),
+        server_name=server_name,
+    )
