@@ -88,7 +88,7 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         core = build_core(settings, pool, dsn, system_clock, links)
         await _follow(core, stack, failed)
         services = build_services(core, registrations)
-        stack.push_async_callback(services.media.thumbnails.close)
+        stack.push_async_callback(services.media.close)
         await services.appservices.accounts.make_senders()
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))

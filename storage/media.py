@@ -197,3 +197,19 @@ LOCK_UPLOADS = "SELECT pg_advisory_xact_lock($1, $2)"
 async def lock_uploads(db: Database, user_nid: int) -> None:
     """Let no other transaction count the user's uploads until this one has ended."""
     await db.execute(LOCK_UPLOADS, UPLOAD_LOCK, user_nid)
+
+
+DELETE = """
+    WITH gone AS (
+        DELETE FROM media
+         WHERE origin = '' AND media_id = ANY($1::text[])
+     RETURNING content_nid)
+    UPDATE media_contents
+       SET released_ts = $2
+     WHERE content_nid IN (SELECT content_nid FROM gone)
+"""
+
+
+async def delete_media(db: Database, media_ids: Sequence[str], now: int) -> None:
+    """Forget media of ours; their contents are deleted later, if nothing else has them."""
+    await db.execute(DELETE, list(media_ids), now)

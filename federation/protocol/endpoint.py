@@ -43,6 +43,7 @@ class Rate(Enum):
     SEARCH = "search"
     REPORT = "report"
     UPLOAD = "upload"
+    PREVIEW = "preview"
 
 
 class Body(Enum):

@@ -9,13 +9,18 @@ from homeserver.media.contents import Contents
 from homeserver.media.directory_store import DirectoryStore
 from homeserver.media.incoming import Incoming
 from homeserver.media.library import Library, NoRemoteMedia, RemoteMedia
+from homeserver.media.previews.fetching import Fetcher
+from homeserver.media.previews.page_reader import build_page_reader
+from homeserver.media.previews.preview_images import PreviewImages
+from homeserver.media.previews.url_previews import UrlPreviews
+from homeserver.media.previews.url_rules import UrlRules
 from homeserver.media.quarantine import Quarantine
 from homeserver.media.quotas import Quotas
 from homeserver.media.remote import RemoteFiles
 from homeserver.media.repository import MediaRepository
 from homeserver.media.store import Store
 from homeserver.media.thumbnail_cache import Thumbnails
-from homeserver.media.thumbnails import build_thumbnailer
+from homeserver.media.thumbnails import Thumbnailer, build_thumbnailer
 from homeserver.media.upkeep import Upkeep
 from homeserver.media.uploads import Uploads
 
@@ -32,9 +37,11 @@ def build_media(core: Core) -> MediaRepository:
     core.hear(UPLOADED, awaited.hear, awaited.look_again)
     access_times = AccessTimes(core.db, core.clock)
     quotas = Quotas(core.db, core.clock, settings, core.settings.server.public_baseurl)
+    uploads = Uploads(core.db, core.clock, contents, awaited, quotas, settings, core.server_name)
+    thumbnailer = build_thumbnailer(settings)
     return MediaRepository(
         contents=contents,
-        uploads=Uploads(core.db, core.clock, contents, awaited, quotas, settings, core.server_name),
+        uploads=uploads,
         library=Library(
             core.db,
             core.clock,
@@ -43,10 +50,11 @@ def build_media(core: Core) -> MediaRepository:
             build_remote(core, contents),
             core.server_name,
         ),
-        thumbnails=Thumbnails(core.db, contents, build_thumbnailer(settings)),
+        thumbnails=Thumbnails(core.db, contents, thumbnailer),
         access_times=access_times,
         quarantine=Quarantine(core.db, core.names, core.clock, core.server_name),
         upkeep=Upkeep(core.db, core.names, core.clock, store, incoming, settings),
+        previews=build_previews(core, contents, uploads, thumbnailer),
     )
 
 
@@ -56,6 +64,16 @@ def build_remote(core: Core, contents: Contents) -> RemoteMedia:
         return NoRemoteMedia()
     fetch = MediaFetch(core.links.client, core.links.connections)
     return RemoteFiles(core.db, core.clock, contents, fetch, core.settings.media)
+
+
+def build_previews(
+    core: Core, contents: Contents, uploads: Uploads, thumbnailer: Thumbnailer
+) -> UrlPreviews:
+    """Previews of URLs, as configured."""
+    settings = core.settings.url_previews
+    fetcher = Fetcher(core.links.connections, UrlRules(settings), settings.accept_language)
+    images = PreviewImages(fetcher, contents, uploads, thumbnailer, settings.max_image_mb)
+    return UrlPreviews(core.db, core.clock, settings, fetcher, build_page_reader(), images)
 
 
 def build_store(settings: Settings) -> Store:

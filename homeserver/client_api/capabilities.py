@@ -27,6 +27,8 @@ async def get_capabilities(call: Call) -> dict[str, Any]:
         "m.3pid_changes": {"enabled": False},
         "m.get_login_token": has_passwords,
         "m.forget_forced_upon_leave": {"enabled": settings.rooms.forget_on_leave},
+        # MSC4452
+        "io.element.msc4452.preview_url": {"enabled": settings.url_previews.enabled},
     }
     if call.is_admin:
         capabilities["m.account_moderation"] = {"suspend": True, "lock": True}

@@ -76,7 +76,7 @@ def _plain(default: Any) -> Any:
     """A tuple with its records flattened."""
     if default is ...:
         return default
-    return tuple(item if isinstance(item, str) else asdict(item) for item in default)
+    return tuple(item if isinstance(item, str | int) else asdict(item) for item in default)
 
 
 def _section_model(record: type, defaults: object) -> type[BaseModel]:

@@ -16,7 +16,7 @@ from homeserver.config.sections.appservices import AppServices
 from homeserver.config.sections.calls import Turn
 from homeserver.config.sections.federation import Federation, Outgoing
 from homeserver.config.sections.limits import Limits
-from homeserver.config.sections.media import Media
+from homeserver.config.sections.media import Media, UrlPreviews
 from homeserver.config.sections.push import Push
 from homeserver.config.sections.rooms import Presence, Rooms
 from homeserver.config.sections.server import Listener, Log, Server
@@ -42,6 +42,7 @@ class Settings:
     federation: Federation = field(default_factory=Federation)
     outgoing: Outgoing = field(default_factory=Outgoing)
     media: Media = field(default_factory=Media)
+    url_previews: UrlPreviews = field(default_factory=UrlPreviews)
     push: Push = field(default_factory=Push)
     server_notices: ServerNotices = field(default_factory=ServerNotices)
     appservices: AppServices = field(default_factory=AppServices)

@@ -16,6 +16,7 @@ from homeserver.clock import Clock
 from homeserver.config.sections.media import Media as MediaSettings
 from homeserver.media.awaited_uploads import AwaitedUploads
 from homeserver.media.contents import Contents
+from homeserver.media.incoming import Received
 from homeserver.media.quotas import Quotas
 from storage.database import Pool
 from storage.media import (
@@ -115,11 +116,10 @@ class Uploads:
             await add_media(db, new, content.content_nid)
         return self._uri(new.media_id)
 
-    async def add_made(self, chunks: AsyncIterator[bytes], label: Label) -> str:
-        """Keep a file that the server itself has made or fetched for a user; its URI."""
-        async with self._contents.receive(chunks) as received:
-            content = await self._contents.keep(received)
-        new = self._new_media(None, label)
+    async def add_made(self, received: Received, content_type: str) -> str:
+        """Keep a file that the server itself has made or fetched for its users; its URI."""
+        content = await self._contents.keep(received)
+        new = self._new_media(None, Label(content_type, None))
         await add_media(self._db, new, content.content_nid)
         return self._uri(new.media_id)
 

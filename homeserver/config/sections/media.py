@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeserver.config.sections.ranges import Count, Positive
+from homeserver.config.sections.ranges import Count, Port, Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,6 @@ class Media:
     period."""
     upload_limit_info_url: str = ""
     """A page that tells users who have reached a limit more. Empty: `server.public_baseurl`."""
-    url_previews: bool = False
-    """Fetch pages that messages link to, to show what is there."""
     max_megapixels: Positive = 50
     """Of a picture that a thumbnail is made of."""
     thumbnail_memory_mb: Positive = 192
@@ -57,3 +55,35 @@ class Media:
     """How long it may take."""
     thumbnails_at_a_time: Positive = 2
     """How many are made side by side; up to 64 more wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class UrlPreviews:
+    """Showing what messages link to.
+
+    The server fetches it for its users, so that pages do not learn who reads of them. It reaches
+    no network of `outgoing.deny_ip_ranges`.
+    """
+
+    enabled: bool = False
+    """Fetch pages that users' clients ask for."""
+    allowed_urls: tuple[str, ...] = ()
+    """The only URLs to fetch, with `*` for any characters; empty: all. Example:
+    `https://*.example.org/*`."""
+    denied_urls: tuple[str, ...] = ()
+    """URLs that are never fetched, nor redirected to."""
+    ports: tuple[Port, ...] = (80, 443)
+    """Ports that may be connected to; empty: all."""
+    accept_language: str = "en;q=0.9, *;q=0.5"
+    """The languages that pages are asked for, as HTTP has them."""
+    oembed: bool = True
+    """Ask the oEmbed services of video and other sites, which say more than their pages do."""
+    timeout_s: Positive = 20
+    """How long a preview may take to come about."""
+    max_page_kb: Positive = 1_024
+    """How much of a page is read, in KiB."""
+    max_image_mb: Positive = 10
+    """The largest picture that is kept for a preview, in MiB."""
+    lifetime_s: Positive = 86_400
+    """How long a preview is shown before its page is fetched anew. Two days later it is deleted
+    with its picture."""

@@ -58,6 +58,8 @@ class Workers:
         self._nursery: Nursery | None = None
         self._starting = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        """The end of the last nursery that was let go."""
 
     async def run(
         self, job: str, wanted: Mapping[str, Any], files: Sequence[int] = ()
@@ -82,6 +84,8 @@ class Workers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._dismiss()
+        if self._leaving is not None:
+            await self._leaving
 
     async def _work(
         self, job: str, wanted: Mapping[str, Any], files: Sequence[int]
@@ -141,9 +145,9 @@ class Workers:
 
     def _hang_up(self) -> None:
         """Let an idle nursery go: it ends when nobody speaks to it any more."""
-        if self._nursery is not None:
-            self._nursery.hang_up()
-        self._nursery = None
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            self._leaving = asyncio.create_task(nursery.leave())
 
     async def _dismiss(self) -> None:
         """End the nursery now; its children end with it."""
@@ -192,13 +196,14 @@ class Nursery:
         except OSError as error:
             raise WorkFailed("died", "The decoding process has ended") from error
 
-    def hang_up(self) -> None:
-        """Say that there is no more work."""
+    async def leave(self) -> None:
+        """Say that there is no more work, and wait until it is gone."""
         self._control.close()
+        await self._process.wait()
 
     async def end(self) -> None:
         """End it and wait until it is gone."""
-        self.hang_up()
+        self._control.close()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
