@@ -42,11 +42,11 @@ class Limits:
     """Reporting rooms, events and users."""
     upload: Allowance = Allowance(per_second=2, burst=50)
     """Uploading media, and reserving IDs for it."""
+    preview: Allowance = Allowance(per_second=2, burst=50)
+    """Asking for previews of URLs."""
     device_inbox_mb: Positive = 64
     """How much may wait for a device that does not fetch it, in MiB: about 40,000 keys for
     messages. Of more, the oldest is deleted every hour."""
-    preview: Allowance = Allowance(per_second=2, burst=50)
-    """Asking for previews of URLs."""
     max_body_bytes: Annotated[int, Range(65_536)] = 1_048_576
     """The largest request body of any endpoint but uploads of media."""
     request_timeout_s: Positive = 60

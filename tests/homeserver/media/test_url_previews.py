@@ -13,12 +13,12 @@ import pytest
 from homeserver.app import running
 from homeserver.config.sections.federation import Outgoing
 from homeserver.config.sections.media import UrlPreviews
-from homeserver.jobs.job import JobContext
 from homeserver.jobs.old_url_previews import KEEP_EXPIRED_MS, purge_old_url_previews
 from homeserver.media.previews import oembed
 from tests.homeserver.conftest import Answer, Client, Homes, settings_for_tests
 from tests.homeserver.media import pictures
 from tests.homeserver.media.website import Website, bomb, endlessly, never, og, open_website
+from tests.homeserver.test_jobs import context_of
 
 PATH = "v1/media/preview_url"
 ON = UrlPreviews(enabled=True, ports=())
@@ -241,7 +241,7 @@ async def test_old_previews_go_with_their_pictures(
     url = site.put("/page", og(title="T", image="/it.png"))
     await preview(alice, url)
     services = previewing.services
-    context = JobContext(services.db, services.settings, services.users.deactivation)
+    context = context_of(previewing)
     lifetime_ms = ON.lifetime_s * 1000
     for passed_ms, left in ((lifetime_ms, 1), (lifetime_ms + KEEP_EXPIRED_MS + 60_000, 0)):
         await purge_old_url_previews(context, services.clock() + passed_ms, {})
