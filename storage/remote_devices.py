@@ -51,6 +51,22 @@ UPSERT_DEVICES = """
        SET display_name = excluded.display_name, keys = excluded.keys
 """
 
+MAX_DEVICES = 1_000
+"""Devices that are kept of one user: whoever writes to the user encrypts for each of them."""
+
+# Of too many those that sort last are left out, so that those that stay are always the same.
+TRIM_DEVICES = """
+    DELETE FROM remote_devices
+     WHERE (user_nid, device_id) IN (
+           SELECT user_nid, device_id
+             FROM (SELECT user_nid,
+                          device_id,
+                          row_number() OVER (PARTITION BY user_nid ORDER BY device_id) AS place
+                     FROM remote_devices
+                    WHERE user_nid = ANY($1::integer[])) AS counted
+            WHERE place > $2)
+"""
+
 DELETE_DEVICES = """
     DELETE FROM remote_devices
      USING unnest($1::integer[], $2::text[]) AS gone (user_nid, device_id)
@@ -155,6 +171,7 @@ async def _add_devices(db: Database, devices: Sequence[tuple[int, RemoteDevice]]
         [device.display_name for _, device in devices],
         [device.keys for _, device in devices],
     )
+    await db.execute(TRIM_DEVICES, list({user_nid for user_nid, _ in devices}), MAX_DEVICES)
 
 
 # Of a user whose list is not complete all keys are fetched together with it.

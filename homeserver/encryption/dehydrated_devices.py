@@ -20,6 +20,7 @@ from federation.protocol.identifiers import DeviceId, check_device_id
 from homeserver.clock import Clock
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.users.requester import Requester
+from homeserver.users.token_issuer import MAX_DISPLAY_NAME
 from storage.committer import Committer, Write
 from storage.database import Database
 from storage.dehydrated_devices import (
@@ -35,7 +36,6 @@ from storage.to_device import read_to_device
 ATTEMPTS = 4
 MAX_DATA_BYTES = 131_072
 """An account with a hundred one-time keys takes about 20,000."""
-MAX_DISPLAY_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
