@@ -1,6 +1,7 @@
 # make run    a running server          make test   all checks and tests
 # make lock   renew the lock files      make docs   renew the generated documents
 # make interop   hearth and a real Synapse side by side (docs/interoperability.md)
+# make clients   a real web client's code in a headless Chromium (docs/clients.md)
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -11,7 +12,11 @@ COMPILE := $(VENV)-lock/bin/pip-compile --quiet --no-header --generate-hashes --
 # The Python that has Synapse; it is installed unless another one is named.
 SYNAPSE_PYTHON ?= $(abspath $(VENV)-synapse/bin/python)
 
-.PHONY: run test lint interop docs lock clean
+# The browser of `make clients`, unless another one is named.
+CHROMIUM ?= $(shell for b in chromium chromium-browser google-chrome; do command -v $$b && break; done)
+NPM := npm --prefix tests/clients --no-audit --no-fund --no-update-notifier --ignore-scripts
+
+.PHONY: run test lint interop clients docs lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -27,6 +32,10 @@ lint: $(VENV)/installed-for-tests
 
 interop: $(VENV)/installed-for-tests $(if $(filter $(abspath $(VENV)-synapse)/%,$(SYNAPSE_PYTHON)),$(VENV)-synapse/installed)
 	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) $(VENV)/bin/pytest -m interop tests/interop
+
+clients: $(VENV)/installed-for-tests tests/clients/node_modules/installed
+	@test -n "$(CHROMIUM)" || { echo "Chromium is needed; install it or name it: make clients CHROMIUM=…" >&2; exit 1; }
+	CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m clients tests/clients
 
 docs: $(VENV)/installed
 	$(VENV)/bin/python -m homeserver.config.describe
@@ -56,11 +65,18 @@ $(VENV)-synapse/installed: requirements-interop.txt
 	@$(VENV)-synapse/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-interop.txt
 	@touch $@
 
+tests/clients/node_modules/installed: tests/clients/package-lock.json
+	@command -v npm > /dev/null || { echo "Node.js 18 or newer with npm is needed" >&2; exit 1; }
+	@echo "installing web clients into tests/clients/node_modules"
+	@$(NPM) --loglevel=error ci
+	@touch $@
+
 lock:
 	@test -x $(VENV)-lock/bin/pip-compile || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools; }
 	$(COMPILE) --build-deps-for=editable --output-file requirements.txt pyproject.toml
 	$(COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt pyproject.toml
 	$(COMPILE) --allow-unsafe --output-file requirements-interop.txt tests/interop/requirements.in
+	$(NPM) --omit-lockfile-registry-resolved --package-lock-only update
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache
