@@ -35,6 +35,13 @@ MAX_IDLE = 1_000
 """Followers without a waiting client that are kept."""
 
 
+TURNS = 4
+"""Turns of the event loop for which a commit's news is held back: the request that was committed is
+answered meanwhile. A client that learns of its own event from /sync before its request is answered
+has to recognise it; matrix-js-sdk then loses the first reply of a thread, and shows it as not
+sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoomMembership:
     """A user's present membership of a room, its event and that event's position."""
@@ -117,6 +124,15 @@ def concerns_devices(change: Change) -> bool:
     return isinstance(change, DeviceListChanged | InviteChanged)
 
 
+def after_answers(waiting: Iterable[Follower], turns: int) -> None:
+    """Wake the clients of followers after so many turns of the event loop."""
+    if turns:
+        asyncio.get_running_loop().call_soon(after_answers, waiting, turns - 1)
+        return
+    for follower in waiting:
+        follower.wake()
+
+
 def _expire(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_exception(TimeoutError())
@@ -157,9 +173,9 @@ class Followers:
                     follower.devices_changed = change.position
             if isinstance(change, InviteChanged):
                 self._drop(change.user_nid)
-        for follower in concerned:
-            if follower.waiters:
-                follower.wake()
+        waiting = [follower for follower in concerned if follower.waiters]
+        if waiting:
+            after_answers(waiting, TURNS)
 
     def typing_changed(self, room_nid: int, serial: int) -> None:
         """Somebody began or stopped typing; wake the room."""
