@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.clients.browsers import HERE, Browser, Browsers, running_browsers
 from tests.homeserver.server_process import ServerProcess
 
-NOTHING_TO_RUN = "needs Node.js, Chromium and a few minutes: `make clients`"
+NOTHING_TO_RUN = "needs Node.js, npm and a few minutes: `make clients`"
 
 
 ALWAYS_EXPECTED = (
@@ -23,20 +23,18 @@ backup yet, and that there is nothing for group calls."""
 
 
 def pytest_pycollect_makemodule() -> None:
-    """Skip the whole directory, in one line, unless a browser is named and all is installed."""
-    if not chromium() or not (HERE / "node_modules").is_dir():
+    """Skip the whole directory, in one line, unless `make clients` runs it."""
+    if "CHROMIUM" not in os.environ or not (HERE / "node_modules").is_dir():
         pytest.skip(NOTHING_TO_RUN, allow_module_level=True)
-
-
-def chromium() -> str:
-    """The browser."""
-    return os.environ.get("CHROMIUM", "")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browsers() -> AsyncIterator[Browsers]:
     """One Chromium for all tests."""
-    async with running_browsers(chromium()) as browsers:
+    chromium = os.environ["CHROMIUM"]
+    if not chromium:
+        pytest.skip("needs Chromium: make clients CHROMIUM=…")
+    async with running_browsers(chromium) as browsers:
         yield browsers
 
 

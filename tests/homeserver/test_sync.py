@@ -59,6 +59,25 @@ async def test_a_waiting_sync_hears_of_a_message_at_once(homes: Homes) -> None:
     assert events[0]["unsigned"]["membership"] == "join"
 
 
+async def test_a_sender_is_answered_before_the_message_comes_by_sync(homes: Homes) -> None:
+    alice = await homes.user("alice")
+    room_id = await alice.create_room()
+    since = (await alice.sync())["next_batch"]
+    came: list[str] = []
+
+    async def hear() -> str:
+        news = await alice.sync(since, timeout_ms=20_000)
+        came.append("news")
+        return str(news["next_batch"])
+
+    for number in range(20):
+        waiting = asyncio.create_task(hear())
+        await alice.send(room_id, f"line {number}")
+        came.append("answer")
+        since = await waiting
+    assert came == ["answer", "news"] * 20
+
+
 async def test_only_the_sending_device_sees_its_transaction_id(homes: Homes) -> None:
     alice = await homes.user()
     other = await homes.second_device(alice)
