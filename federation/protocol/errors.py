@@ -282,6 +282,30 @@ class ThreepidNotFound(MatrixError):
     errcode = "M_THREEPID_NOT_FOUND"
 
 
+class ThreepidInUse(MatrixError):
+    """The third-party identifier belongs to another account."""
+
+    errcode = "M_THREEPID_IN_USE"
+
+
+class ThreepidAuthFailed(MatrixError):
+    """It is not proved that somebody owns a third-party identifier."""
+
+    errcode = "M_THREEPID_AUTH_FAILED"
+
+
+class TokenIncorrect(MatrixError):
+    """The token that is to prove an address is another one."""
+
+    errcode = "M_TOKEN_INCORRECT"
+
+
+class SessionExpired(MatrixError):
+    """The proof of an address has taken too long."""
+
+    errcode = "M_SESSION_EXPIRED"
+
+
 class ThreepidDenied(MatrixError):
     """This third-party identifier (or any) is not allowed here."""
 

@@ -13,6 +13,7 @@ from homeserver.building.answering import build_answering
 from homeserver.building.appservices import build_appservices, build_bridges
 from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
+from homeserver.building.mail import build_identity_servers, build_mailer
 from homeserver.building.media import build_media
 from homeserver.building.push import build_push_parts, build_push_rules, build_pushing
 from homeserver.building.rooms import build_reading, build_rooms
@@ -49,7 +50,14 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     device_lists = DeviceLists(
         core.db, core.committer, core.clock, core.settings.federation, servers
     )
-    users = build_accounts(core, rooms, device_lists, bridges.namespaces)
+    users = build_accounts(
+        core,
+        rooms,
+        device_lists,
+        bridges.namespaces,
+        build_mailer(core),
+        build_identity_servers(core),
+    )
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     push = build_push_parts(core, rules, ignored)

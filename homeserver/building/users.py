@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from federation.outbound.directory import RemoteDirectory
+from federation.outbound.identity_server import IdentityServers
 from homeserver.building.core import Core
 from homeserver.encryption.device_lists import DeviceLists
+from homeserver.mail.mailer import Mailer
 from homeserver.push.pushers import PUSHERS, Pushers
 from homeserver.rooms.rooms import Rooms
 from homeserver.sync.filters import Filters
@@ -22,7 +24,12 @@ from homeserver.users.users import UserPorts, Users, build_users
 
 
 def build_accounts(
-    core: Core, rooms: Rooms, device_lists: DeviceLists, reserved: ReservedNames
+    core: Core,
+    rooms: Rooms,
+    device_lists: DeviceLists,
+    reserved: ReservedNames,
+    mailer: Mailer,
+    identity_servers: IdentityServers,
 ) -> Users:
     """Accounts, their devices and how one proves to own them."""
     users = build_users(
@@ -32,7 +39,14 @@ def build_accounts(
         clock=core.clock,
         settings=core.settings,
         session_cache_bytes=core.cache_part,
-        ports=UserPorts(core.announcer(SESSIONS), device_lists, rooms.of_users, reserved),
+        ports=UserPorts(
+            core.announcer(SESSIONS),
+            device_lists,
+            rooms.of_users,
+            reserved,
+            mailer,
+            identity_servers,
+        ),
     )
     core.hear(SESSIONS, users.sessions.hear, users.sessions.forget_all)
     return users

@@ -24,7 +24,7 @@ async def get_capabilities(call: Call) -> dict[str, Any]:
         "m.set_displayname": {"enabled": True},
         "m.set_avatar_url": {"enabled": True},
         "m.profile_fields": {"enabled": True},
-        "m.3pid_changes": {"enabled": False},
+        "m.3pid_changes": {"enabled": call.services.users.third_party_ids.can_change},
         "m.get_login_token": has_passwords,
         "m.forget_forced_upon_leave": {"enabled": settings.rooms.forget_on_leave},
         # MSC4452

@@ -6,7 +6,13 @@ Source: client-server API, "Login" and "SSO client login/authentication".
 from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
-from federation.protocol.errors import AppserviceLoginUnsupported, NotFound, Unknown, UserLocked
+from federation.protocol.errors import (
+    AppserviceLoginUnsupported,
+    Forbidden,
+    NotFound,
+    Unknown,
+    UserLocked,
+)
 from federation.protocol.identifiers import UserId, build_user_id, server_of
 from homeserver.client_api.service_login import (
     SERVICE_LOGIN,
@@ -17,7 +23,7 @@ from homeserver.client_api.session_body import read_device_wish, render_session
 from homeserver.http.call import Call
 from homeserver.http.request_body import require_str
 from homeserver.users.token_issuer import OpenedSession
-from homeserver.users.user_identifier import read_user_name
+from homeserver.users.user_identifier import Address, read_user_name
 
 
 @endpoint("GET", "/_matrix/client/v3/login", Access.PUBLIC, rate=Rate.REQUEST)
@@ -62,6 +68,8 @@ async def open_session(call: Call, login_type: str) -> OpenedSession:
 async def log_in_for_service(call: Call) -> OpenedSession:
     """Log in a user of an application service, who needs no password."""
     service, name = calling_service(call), read_user_name(call.json)
+    if isinstance(name, Address):
+        raise Forbidden("A service logs in by the names of its users")
     appservices, users = call.services.appservices, call.services.users
     if appservices.manages_devices(service.service_id):
         raise AppserviceLoginUnsupported("With io.element.msc4190 devices are made without login")

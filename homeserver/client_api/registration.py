@@ -12,11 +12,13 @@ from federation.protocol.errors import (
     ThreepidDenied,
 )
 from federation.protocol.identifiers import server_of
+from homeserver.client_api.contact_requests import request_mail
 from homeserver.client_api.interactive_auth import protected_request
 from homeserver.client_api.service_login import SERVICE_LOGIN, calling_service
 from homeserver.client_api.session_body import read_device_wish, render_session
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_bool, optional_str
+from homeserver.users.contact_validation import Purpose
 from homeserver.users.registration import Applicant
 from homeserver.users.token_issuer import DeviceWish
 
@@ -104,15 +106,24 @@ async def check_username_availability(call: Call) -> dict[str, Any]:
     return {"available": True}
 
 
-@endpoint("POST", "/_matrix/client/v3/register/email/requestToken", Access.PUBLIC)
-async def request_token_to_register_email(call: Call) -> dict[str, Any]:  # noqa: ARG001
-    """Refuse: accounts here have no e-mail addresses. Errors: `ThreepidDenied`."""
-    raise ThreepidDenied("This server does not take e-mail addresses")
+@endpoint(
+    "POST",
+    "/_matrix/client/v3/register/email/requestToken",
+    Access.PUBLIC,
+    rate=Rate.REGISTRATION,
+)
+async def request_token_to_register_email(call: Call) -> dict[str, Any]:
+    """Send a mail that verifies the address of a new account. Errors: as of `request_mail`."""
+    users = call.services.users
+    users.registration.check_open()
+    if not users.contacts.is_available:
+        raise ThreepidDenied("This server does not take e-mail addresses")
+    return await request_mail(call, Purpose.REGISTER)
 
 
 @endpoint("POST", "/_matrix/client/v3/register/msisdn/requestToken", Access.PUBLIC)
 async def request_token_to_register_msisdn(call: Call) -> dict[str, Any]:  # noqa: ARG001
-    """Refuse: accounts here have no telephone numbers. Errors: `ThreepidDenied`."""
+    """Refuse: accounts here get no telephone numbers. Errors: `ThreepidDenied`."""
     raise ThreepidDenied("This server does not take telephone numbers")
 
 

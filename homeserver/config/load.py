@@ -96,6 +96,7 @@ def _complete(settings: Settings, base: Path) -> Settings:
         ),
         listen=tuple(listeners),
         media=replace(settings.media, directory=data_dir / settings.media.directory),
+        mail=replace(settings.mail, templates=data_dir / settings.mail.templates),
         outgoing=replace(settings.outgoing, extra_ca_files=extra_ca_files),
         appservices=replace(settings.appservices, files=registrations),
     )

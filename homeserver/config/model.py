@@ -111,6 +111,8 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from _listener_contradictions(f"listen.{number}", listener)
     for name in ("allow_ip_ranges", "deny_ip_ranges"):
         yield from _network_problems(f"outgoing.{name}", getattr(settings.outgoing, name))
+    if settings.third_party_ids.registration_requires_email and not settings.mail.host:
+        yield "third_party_ids.registration_requires_email", "needs a mail server, mail.host"
     for number, uri in enumerate(settings.turn.uris):
         if not uri.startswith(("turn:", "turns:")):
             yield f"turn.uris.{number}", "must begin with turn: or turns:"

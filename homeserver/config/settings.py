@@ -16,6 +16,7 @@ from homeserver.config.sections.appservices import AppServices
 from homeserver.config.sections.calls import Turn
 from homeserver.config.sections.federation import Federation, Outgoing
 from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.mail import Mail, ThirdPartyIds
 from homeserver.config.sections.media import Media, UrlPreviews
 from homeserver.config.sections.push import Push
 from homeserver.config.sections.rooms import Presence, Rooms
@@ -44,6 +45,8 @@ class Settings:
     media: Media = field(default_factory=Media)
     url_previews: UrlPreviews = field(default_factory=UrlPreviews)
     push: Push = field(default_factory=Push)
+    mail: Mail = field(default_factory=Mail)
+    third_party_ids: ThirdPartyIds = field(default_factory=ThirdPartyIds)
     server_notices: ServerNotices = field(default_factory=ServerNotices)
     appservices: AppServices = field(default_factory=AppServices)
     user_directory: UserDirectory = field(default_factory=UserDirectory)

@@ -27,6 +27,7 @@ from storage.accounts import (
 )
 from storage.database import Pool
 from storage.names import Names
+from storage.third_party_ids import find_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ class Accounts:
         lowered = UserId(user_id.lower())
         found = await find_accounts(self._db, [user_id, lowered])
         return found.get(user_id) or found.get(lowered)
+
+    async def find_by_address(self, medium: str, address: str) -> Account | None:
+        """The account that has an e-mail address or telephone number, or None."""
+        user_id = await find_owner(self._db, medium, address.casefold())
+        return None if user_id is None else await self.find(user_id)
 
     async def list_users(self, after: str = "", limit: int = 100) -> list[Account]:
         """The next accounts after a user ID (exclusive), deactivated ones too, in order."""

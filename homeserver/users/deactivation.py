@@ -16,6 +16,7 @@ from storage.accounts import (
 from storage.database import Pool
 from storage.pushers import delete_pushers
 from storage.short_lived_tokens import delete_short_lived_tokens_of_user
+from storage.third_party_ids import remove_third_party_ids_of
 
 
 class Deactivation:
@@ -40,6 +41,7 @@ class Deactivation:
             await mark_deactivated(db, account.user_nid, erase=erase)
             await delete_short_lived_tokens_of_user(db, account.user_nid)
             await delete_pushers(db, account.user_nid)
+            await remove_third_party_ids_of(db, account.user_nid)
             if erase:
                 await erase_personal_data(db, account.user_nid)
         await self._leave(account.user_nid, user_id)

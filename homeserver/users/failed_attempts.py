@@ -1,4 +1,4 @@
-"""How often somebody may be wrong about an account's password.
+"""How often somebody may be wrong about an account's password, or have one address mailed to.
 
 The dispatcher limits how often one address may try. This limits how often one account is tried,
 whatever the addresses. The bucket of an account is kept as the time at which it will be full again
@@ -8,7 +8,7 @@ whatever the addresses. The bucket of an account is kept as the time at which it
 from collections.abc import Callable
 
 from federation.protocol.errors import LimitExceeded
-from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.limits import Allowance
 
 MAX_ACCOUNTS = 10_000
 """Accounts remembered; when there are more, those whose buckets are full again are dropped."""
@@ -22,10 +22,10 @@ class FailedAttempts:
 
     __slots__ = ("_burst_s", "_enabled", "_full_at", "_interval_s", "_now_s")
 
-    def __init__(self, limits: Limits, now_s: Callable[[], float]) -> None:
-        self._enabled = limits.enabled
-        self._interval_s = 1 / max(limits.login.per_second, SLOWEST_PER_SECOND)
-        self._burst_s = self._interval_s * limits.login.burst
+    def __init__(self, allowance: Allowance, now_s: Callable[[], float], *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._interval_s = 1 / max(allowance.per_second, SLOWEST_PER_SECOND)
+        self._burst_s = self._interval_s * allowance.burst
         self._now_s = now_s
         self._full_at: dict[str, float] = {}
 

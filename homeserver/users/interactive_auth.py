@@ -22,9 +22,16 @@ from federation.protocol.errors import (
     MatrixError,
     MissingParam,
     NotFound,
+    ThreepidAuthFailed,
 )
 from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
+from homeserver.users.contact_validation import (
+    ContactValidation,
+    ProvedAddress,
+    Purpose,
+    read_stage_credentials,
+)
 from homeserver.users.login import Login
 from homeserver.users.user_identifier import read_user_name
 from storage.database import Pool
@@ -36,9 +43,11 @@ from storage.interactive_auth import (
     set_completed_stages,
     take_auth_session,
 )
+from storage.third_party_ids import find_owner
 
 PASSWORD = "m.login.password"  # noqa: S105
 DUMMY = "m.login.dummy"
+EMAIL_IDENTITY = "m.login.email.identity"
 SESSION_ID_BYTES = 18
 OLD_AT_ONCE = 100
 """Old sessions that are forgotten at most when one begins; a job forgets the rest."""
@@ -91,6 +100,12 @@ class StageFailed(MatrixError):
     errcode: ClassVar[str] = "M_FORBIDDEN"
 
 
+class AddressNotVerified(StageFailed):
+    """The link in the mail is yet to be opened; clients wait for that."""
+
+    errcode: ClassVar[str] = "M_UNAUTHORIZED"
+
+
 class AuthenticationNeeded(MatrixError):
     """The next stage is to be done; `failure` is what went wrong with the last attempt."""
 
@@ -126,26 +141,42 @@ class AuthenticationNeeded(MatrixError):
 class InteractiveAuth:
     """Leads clients through the stages."""
 
-    __slots__ = ("_clock", "_db", "_lifetime_ms", "_login")
+    __slots__ = ("_clock", "_contacts", "_db", "_lifetime_ms", "_login")
 
-    def __init__(self, *, db: Pool, clock: Clock, login: Login, lifetime_s: int) -> None:
+    def __init__(
+        self,
+        *,
+        db: Pool,
+        clock: Clock,
+        login: Login,
+        contacts: ContactValidation,
+        lifetime_s: int,
+    ) -> None:
         self._db = db
         self._clock = clock
         self._login = login
+        self._contacts = contacts
         self._lifetime_ms = lifetime_s * 1000
 
-    async def confirm_user(self, request: ProtectedRequest) -> UserId:
+    async def confirm_user(
+        self, request: ProtectedRequest, *, forgotten_password: bool = False
+    ) -> UserId:
         """The user who makes the request, by password.
 
-        With an access token it must be the token's user. Raises `AuthenticationNeeded`,
-        `Forbidden`, `LimitExceeded`.
+        With an access token it must be the token's user. Without one, somebody with a
+        `forgotten_password` may prove to read the mail of an account's address instead. Raises
+        `AuthenticationNeeded`, `Forbidden`, `LimitExceeded`.
         """
 
         async def check(auth: Mapping[str, Any]) -> str:
             return await self._check_password(auth, request.caller)
 
-        proofs = await self.authenticate(request, Offer([[PASSWORD]], {PASSWORD: check}))
-        return UserId(proofs[PASSWORD])
+        flows, checks = [[PASSWORD]], {PASSWORD: check}
+        if forgotten_password and request.caller is None and self._contacts.is_available:
+            flows.append([EMAIL_IDENTITY])
+            checks[EMAIL_IDENTITY] = self._check_forgotten
+        proofs = await self.authenticate(request, Offer(flows, checks))
+        return UserId(next(iter(proofs.values())))
 
     async def authenticate(self, request: ProtectedRequest, offer: Offer) -> Mapping[str, str]:
         """What each stage proved, once a flow is complete.
@@ -253,6 +284,14 @@ class InteractiveAuth:
             await add_auth_session(db, session)
         return session.session_id
 
+    async def _check_forgotten(self, auth: Mapping[str, Any]) -> str:
+        """The account with an address whose mail somebody has proved to read."""
+        proved = await take_proof(self._contacts, Purpose.RESET, auth)
+        owner = await find_owner(self._db, proved.medium, proved.address)
+        if owner is None:
+            raise StageFailed("Nobody here has this address")
+        return owner
+
     async def _check_password(self, auth: Mapping[str, Any], caller: UserId | None) -> str:
         name = read_user_name(auth)
         password = auth.get("password")
@@ -267,6 +306,16 @@ class InteractiveAuth:
         if caller is not None and account.user_id != caller:
             raise Forbidden("You have authenticated as another user")
         return account.user_id
+
+
+async def take_proof(
+    contacts: ContactValidation, purpose: Purpose, auth: Mapping[str, Any]
+) -> ProvedAddress:
+    """The address that the stage m.login.email.identity proves. Raises `AddressNotVerified`."""
+    try:
+        return await contacts.take(purpose, read_stage_credentials(auth))
+    except ThreepidAuthFailed as error:
+        raise AddressNotVerified(error.message) from error
 
 
 def unknown_session() -> StageFailed:

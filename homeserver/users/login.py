@@ -9,6 +9,7 @@ from homeserver.users.failed_attempts import FailedAttempts
 from homeserver.users.passwords import Passwords
 from homeserver.users.short_lived_tokens import ShortLivedTokens
 from homeserver.users.token_issuer import DeviceWish, OpenedSession, TokenIssuer
+from homeserver.users.user_identifier import Address
 from storage.accounts import Account
 
 
@@ -32,15 +33,16 @@ class Login:
         self._tokens = tokens
         self._issuer = issuer
 
-    async def check_password(self, name: str, password: str) -> Account:
-        """The account of a user who knows its password; `name` is a localpart or user ID.
+    async def check_password(self, name: str | Address, password: str) -> Account:
+        """The account of a user who knows its password; `name` may be a localpart or a user ID.
 
         Raises `Forbidden`, also where there is no such account, and `LimitExceeded` after too many
         wrong passwords.
         """
-        account = await self._accounts.find_by_name(name)
+        account = await self._find(name)
         # Names without an account are counted too: a limit must not tell which ones exist.
-        counted = account.user_id if account else name.lower()
+        named = name.address if isinstance(name, Address) else name
+        counted = account.user_id if account else named.lower()
         self._attempts.begin(counted)
         password_hash = account.password_hash if account else None
         fits = await self._passwords.verify(password, password_hash)
@@ -49,7 +51,9 @@ class Login:
         self._attempts.give_back(counted)
         return account
 
-    async def log_in_by_password(self, name: str, password: str, wish: DeviceWish) -> OpenedSession:
+    async def log_in_by_password(
+        self, name: str | Address, password: str, wish: DeviceWish
+    ) -> OpenedSession:
         """Log a device in. Raises as `check_password` and `TokenIssuer.open_session` do."""
         return await self._open(await self.check_password(name, password), wish)
 
@@ -63,6 +67,11 @@ class Login:
         if account is None or account.is_deactivated:
             raise Forbidden("Invalid login token")
         return await self._open(account, wish)
+
+    async def _find(self, name: str | Address) -> Account | None:
+        if isinstance(name, Address):
+            return await self._accounts.find_by_address(name.medium, name.address)
+        return await self._accounts.find_by_name(name)
 
     async def _open(self, account: Account, wish: DeviceWish) -> OpenedSession:
         if account.is_locked:

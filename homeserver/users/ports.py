@@ -72,3 +72,15 @@ class RemoteProfiles(Protocol):
         Raises `NotFound`, `Forbidden` as the other server does, `FederationError` when it does not
         answer.
         """
+
+
+class IdentityServers(Protocol):
+    """Servers that know whose an e-mail address or telephone number is."""
+
+    async def bind(
+        self, server: str, access_token: str, session_id: str, client_secret: str, user_id: UserId
+    ) -> tuple[str, str]:
+        """Bind an address that was proved there to a user; medium and address."""
+
+    async def unbind(self, server: str, user_id: UserId, medium: str, address: str) -> bool:
+        """Have a user's address forgotten; False if the server cannot do that."""

@@ -6,9 +6,11 @@ Source: client-server API, "Account registration".
 import logging
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from federation.protocol.errors import (
     BadJson,
@@ -17,6 +19,7 @@ from federation.protocol.errors import (
     InvalidUsername,
     MatrixError,
     MissingParam,
+    ThreepidInUse,
     UnknownToken,
     UserInUse,
 )
@@ -29,7 +32,14 @@ from federation.protocol.identifiers import (
 from homeserver.clock import Clock
 from homeserver.config.sections.accounts import Registration as RegistrationSettings
 from homeserver.users.accounts import Accounts, NewUser
-from homeserver.users.interactive_auth import DUMMY, Offer, StageFailed
+from homeserver.users.contact_validation import ContactValidation, Purpose
+from homeserver.users.interactive_auth import (
+    DUMMY,
+    EMAIL_IDENTITY,
+    Offer,
+    StageFailed,
+    take_proof,
+)
 from homeserver.users.passwords import Passwords
 from homeserver.users.ports import ReservedNames, UserRooms
 from homeserver.users.registration_tokens import RegistrationTokens
@@ -38,6 +48,7 @@ from homeserver.users.sessions import Sessions
 from storage.accounts import NewAccount, add_accepted_terms, add_account, make_guest_a_user
 from storage.database import Database, Pool
 from storage.registration_tokens import use_registration_token
+from storage.third_party_ids import ThirdPartyId, add_third_party_id
 
 log = logging.getLogger("hearth.users")
 
@@ -61,6 +72,7 @@ class Registration:
     __slots__ = (
         "_accounts",
         "_clock",
+        "_contacts",
         "_db",
         "_passwords",
         "_reserved",
@@ -84,6 +96,7 @@ class Registration:
         tokens: RegistrationTokens,
         reserved: ReservedNames,
         rooms: UserRooms,
+        contacts: ContactValidation,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -95,6 +108,7 @@ class Registration:
         self._tokens = tokens
         self._reserved = reserved
         self._rooms = rooms
+        self._contacts = contacts
 
     def check_open(self) -> None:
         """Refuse when nobody may register here. Raises `Forbidden`."""
@@ -139,11 +153,25 @@ class Registration:
             stages.append(TERMS)
             params[TERMS] = {"policies": self._policies()}
         return Offer(
-            flows=[stages or [DUMMY]],
-            checks={DUMMY: pass_stage, TERMS: pass_stage, TOKEN: self._check_token},
+            flows=self._with_email(stages),
+            checks={
+                DUMMY: pass_stage,
+                TERMS: pass_stage,
+                TOKEN: self._check_token,
+                EMAIL_IDENTITY: self._check_email,
+            },
             params=params,
             binds_body=False,
         )
+
+    def _with_email(self, stages: Sequence[str]) -> Sequence[Sequence[str]]:
+        """The flows with and without an e-mail address, as far as there may be one."""
+        without = stages or [DUMMY]
+        if not self._contacts.is_available:
+            return [without]
+        # It comes first, so that no flow is the beginning of another one.
+        with_email = [EMAIL_IDENTITY, *stages]
+        return [with_email] if self._contacts.is_required else [with_email, without]
 
     async def register(self, applicant: Applicant, proofs: Mapping[str, str]) -> NewUser:
         """Make the account for which all stages are done; without a user name it gets one.
@@ -161,6 +189,7 @@ class Registration:
                 await self._upgrade(db, account)
             elif not await add_account(db, account):
                 raise UserInUse(f"The user ID {user_id} is taken")
+            await self._add_email(db, account.user_nid, proofs.get(EMAIL_IDENTITY))
             if TERMS in proofs:
                 versions = {document.name: document.version for document in self._settings.terms}
                 await add_accepted_terms(db, account.user_nid, versions, account.created_ts)
@@ -224,6 +253,19 @@ class Registration:
         if not await self._tokens.is_valid(token):
             raise StageFailed("The registration token is not valid")
         return token
+
+    async def _check_email(self, auth: Mapping[str, Any]) -> str:
+        """The address and when it was proved, as JSON."""
+        proved = await take_proof(self._contacts, Purpose.REGISTER, auth)
+        return orjson.dumps([proved.medium, proved.address, proved.validated_ts]).decode()
+
+    async def _add_email(self, db: Database, user_nid: int, proof: str | None) -> None:
+        if proof is None:
+            return
+        medium, address, validated_ts = orjson.loads(proof)
+        added = ThirdPartyId(medium, address, validated_ts, self._clock())
+        if not await add_third_party_id(db, user_nid, added):
+            raise ThreepidInUse("This address is in use here")
 
     async def _use_token(self, db: Database, token: str | None) -> None:
         if token is not None and not await use_registration_token(db, token, self._clock()):

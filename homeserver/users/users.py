@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from federation.protocol.identifiers import ServerName
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.mail.mailer import Mailer
 from homeserver.users.accounts import Accounts
+from homeserver.users.contact_validation import ContactValidation
 from homeserver.users.deactivation import Deactivation
 from homeserver.users.devices import Devices
 from homeserver.users.failed_attempts import FailedAttempts
@@ -15,12 +17,19 @@ from homeserver.users.last_seen import LastSeen
 from homeserver.users.login import Login
 from homeserver.users.moderation import Moderation
 from homeserver.users.passwords import Passwords
-from homeserver.users.ports import Announce, DeviceLists, ReservedNames, UserRooms
+from homeserver.users.ports import (
+    Announce,
+    DeviceLists,
+    IdentityServers,
+    ReservedNames,
+    UserRooms,
+)
 from homeserver.users.registration import Registration
 from homeserver.users.registration_tokens import RegistrationTokens
 from homeserver.users.sessions import Sessions
 from homeserver.users.shared_secret import SharedSecretRegistration
 from homeserver.users.short_lived_tokens import ShortLivedTokens
+from homeserver.users.third_party_ids import ThirdPartyIds
 from homeserver.users.token_issuer import TokenIssuer
 from storage.committer import Committer
 from storage.database import Pool
@@ -35,6 +44,8 @@ class UserPorts:
     device_lists: DeviceLists
     rooms: UserRooms
     reserved_names: ReservedNames
+    mailer: Mailer
+    identity_servers: IdentityServers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,8 @@ class Users:
     shared_secret: SharedSecretRegistration
     deactivation: Deactivation
     moderation: Moderation
+    contacts: ContactValidation
+    third_party_ids: ThirdPartyIds
 
 
 def build_users(
@@ -92,11 +105,14 @@ def build_users(
     login = Login(
         accounts=accounts,
         passwords=passwords,
-        attempts=FailedAttempts(settings.limits, time.monotonic),
+        attempts=FailedAttempts(
+            settings.limits.login, time.monotonic, enabled=settings.limits.enabled
+        ),
         tokens=short_lived_tokens,
         issuer=issuer,
     )
     registration_tokens = RegistrationTokens(db, clock)
+    contacts = build_contact_validation(db, clock, settings, ports.mailer)
     registration = Registration(
         db=db,
         clock=clock,
@@ -108,6 +124,7 @@ def build_users(
         tokens=registration_tokens,
         reserved=ports.reserved_names,
         rooms=ports.rooms,
+        contacts=contacts,
     )
     return Users(
         sessions=sessions,
@@ -121,6 +138,7 @@ def build_users(
             db=db,
             clock=clock,
             login=login,
+            contacts=contacts,
             lifetime_s=settings.auth.interactive_auth_lifetime_s,
         ),
         registration=registration,
@@ -133,4 +151,28 @@ def build_users(
         ),
         deactivation=Deactivation(db=db, accounts=accounts, devices=devices, rooms=ports.rooms),
         moderation=Moderation(accounts),
+        contacts=contacts,
+        third_party_ids=ThirdPartyIds(
+            db=db,
+            clock=clock,
+            settings=settings.third_party_ids,
+            validation=contacts,
+            identity=ports.identity_servers,
+        ),
+    )
+
+
+def build_contact_validation(
+    db: Pool, clock: Clock, settings: Settings, mailer: Mailer
+) -> ContactValidation:
+    """What proves addresses."""
+    return ContactValidation(
+        db=db,
+        clock=clock,
+        mailer=mailer,
+        settings=settings.third_party_ids,
+        base_url=settings.server.public_baseurl,
+        attempts=FailedAttempts(
+            settings.limits.mail, time.monotonic, enabled=settings.limits.enabled
+        ),
     )

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 """Which of our modules a package may import; the longest name that fits a module counts."""
 
 SERVICES = (
+    "homeserver.mail",
     "homeserver.rooms",
     "homeserver.users",
     "homeserver.other_servers",

@@ -49,7 +49,8 @@ def test_a_name_is_all_that_must_be_given(load: Load) -> None:
 
 def test_the_defaults_of_the_file_are_those_of_the_records(load: Load) -> None:
     loaded, plain = load(NAMED), Settings(server=Server(name="example.org"))
-    assert replace(loaded, server=plain.server, media=plain.media) == plain
+    relative = {"server": plain.server, "media": plain.media, "mail": plain.mail}
+    assert replace(loaded, **relative) == plain
 
 
 def test_a_name_is_needed(load: Load) -> None:
@@ -63,6 +64,7 @@ def test_paths_are_relative_to_the_file_and_the_data_directory(load: Load, tmp_p
     assert settings.server.data_dir == tmp_path / "things"
     assert settings.server.signing_key_path == tmp_path / "things/signing.key"
     assert settings.media.directory == tmp_path / "things/media"
+    assert settings.mail.templates == tmp_path / "things/mail"
     assert settings.listen[0].tls_certificate == tmp_path / "c"
 
 
@@ -90,7 +92,8 @@ def test_every_key_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
                 variable = f"HEARTH_{section.name}__{key.name}".upper()
                 monkeypatch.setenv(variable, str(given))
     loaded = load_settings(None)
-    assert replace(loaded, server=plain.server, media=plain.media) == plain
+    relative = {"server": plain.server, "media": plain.media, "mail": plain.mail}
+    assert replace(loaded, **relative) == plain
 
 
 def test_one_key_of_a_table_leaves_the_others_at_their_defaults(load: Load) -> None:

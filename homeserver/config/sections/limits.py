@@ -47,6 +47,8 @@ class Limits:
     device_inbox_mb: Positive = 64
     """How much may wait for a device that does not fetch it, in MiB: about 40,000 keys for
     messages. Of more, the oldest is deleted every hour."""
+    mail: Allowance = Allowance(per_second=0.002, burst=4)
+    """Mails to one address that verify it."""
     max_body_bytes: Annotated[int, Range(65_536)] = 1_048_576
     """The largest request body of any endpoint but uploads of media."""
     request_timeout_s: Positive = 60

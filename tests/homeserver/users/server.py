@@ -1,6 +1,7 @@
 """A server with accounts and nothing else, over real HTTP and a real PostgreSQL."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any, cast
 import aiohttp
 from yarl import URL
 
+from federation.protocol.errors import ServerNotTrusted
 from federation.protocol.identifiers import DeviceId, UserId
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
 from homeserver.appservices.third_party import ThirdPartyNetworks
@@ -43,6 +45,7 @@ from homeserver.http.authenticate import Authenticator
 from homeserver.http.dispatch import Dispatcher
 from homeserver.http.listener import HttpServer, ListenAddress
 from homeserver.http.settings import HttpSettings
+from homeserver.mail.mailer import Mailer
 from homeserver.services import Services
 from homeserver.users.users import UserPorts, Users, build_users
 from storage.committer import Committer, Write
@@ -118,6 +121,12 @@ class Surroundings:
 
     async def join_first_rooms(self, user_id: UserId) -> None:
         self.joined.append(user_id)
+
+    async def bind(self, server: str, *_: str) -> tuple[str, str]:
+        raise ServerNotTrusted(f"{server} is not trusted")
+
+    async def unbind(self, *_: str) -> bool:
+        return False
 
     def is_reserved(self, user_id: UserId) -> bool:
         return user_id.startswith("@bridge-")
@@ -241,7 +250,14 @@ async def running_user_server(
         clock=time,
         settings=settings,
         session_cache_bytes=1_000_000,
-        ports=UserPorts(around.announce, around, around, around),
+        ports=UserPorts(
+            around.announce,
+            around,
+            around,
+            around,
+            Mailer(SETTINGS.mail, "hs1", ssl.create_default_context),
+            around,
+        ),
     )
     networks = ThirdPartyNetworks((), {}, monotonic, timeout_s=1)
     appservices = SimpleNamespace(services=(), networks=networks)

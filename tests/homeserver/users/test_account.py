@@ -363,7 +363,7 @@ async def test_what_is_not_here_is_answered_all_the_same(server: UserServer) -> 
         ("GET", f"{V3}/thirdparty/user/irc", (404, "M_NOT_FOUND")),
         ("GET", f"{V3}/thirdparty/user?userid=x", (404, "M_NOT_FOUND")),
         ("GET", f"{V3}/thirdparty/location", (400, "M_MISSING_PARAM")),
-        ("POST", f"{V3}/account/3pid", (403, "M_FORBIDDEN")),
+        ("POST", f"{V3}/account/3pid", (400, "M_MISSING_PARAM")),
         ("POST", f"{V3}/account/3pid/add", (403, "M_FORBIDDEN")),
     ):
         assert (await server.call(method, path, None, token=token)).error == error
