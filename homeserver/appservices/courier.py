@@ -39,7 +39,8 @@ log = logging.getLogger("hearth.appservices")
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-"""Between two attempts. A service mostly runs beside the server, where an attempt costs nothing."""
+UNCONNECTED_PAUSE_S = 10.0
+"""To find that nobody listens costs next to nothing, and a service that starts is told at once."""
 DATABASE_PAUSE_S = 2.0
 PAGE_EVENTS = 500
 """Events that are read back at once."""
@@ -94,6 +95,7 @@ class Courier:
         self._passing = 0
         self._interest: Interest | None = None
         self._failures = 0
+        self._longest_pause_s = LONGEST_PAUSE_S
         self._hurry = asyncio.Event()
 
     def heard_from(self) -> None:
@@ -202,7 +204,7 @@ class Courier:
     async def _send(self, txn_id: str, body: bytes) -> None:
         """Send a transaction until the service has taken it."""
         while not await self._attempt(txn_id, body):
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10))
+            pause_s = min(self._longest_pause_s, FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10))
             self._hurry.clear()
             await asyncio.sleep(FIRST_PAUSE_S)
             with contextlib.suppress(TimeoutError):
@@ -217,15 +219,17 @@ class Courier:
                 ServiceRequest("PUT", path, legacy_path=path, body=body), self._timeout_s
             )
         except ServiceUnreachable as error:
-            return self._failed(str(error))
+            is_slow = error.timed_out
+            return self._failed(str(error), LONGEST_PAUSE_S if is_slow else UNCONNECTED_PAUSE_S)
         if not answer.is_success:
-            return self._failed(f"it answers {answer.status}")
+            return self._failed(f"it answers {answer.status}", LONGEST_PAUSE_S)
         if self._failures:
             log.info("The application service %s is there again", self.service.service_id)
         self._failures = 0
         return True
 
-    def _failed(self, reason: str) -> bool:
+    def _failed(self, reason: str, longest_pause_s: float) -> bool:
+        self._longest_pause_s = longest_pause_s
         self._failures += 1
         if self._failures == 1:
             log.warning(

@@ -7,26 +7,25 @@ Source: application service API, `GET /users/{userId}`.
 
 from typing import Protocol
 
+from federation.protocol.identifiers import UserId
 from homeserver.appservices.queries import ServiceQueries
-from storage.names import Names
 
 
 class Invitations(Protocol):
     """Whose invites users take."""
 
-    async def check_invite(self, inviter: str, invitee_nid: int) -> None:
+    async def check_invite(self, inviter: str, invitee: UserId) -> None:
         """Raise `InviteBlocked` if the user takes no invites from the inviter."""
 
 
 class AskedInvitations:
     """Asks for unknown users first, then whether they take the invite."""
 
-    def __init__(self, invitations: Invitations, names: Names, queries: ServiceQueries) -> None:
+    def __init__(self, invitations: Invitations, queries: ServiceQueries) -> None:
         self._invitations = invitations
-        self._names = names
         self._queries = queries
 
-    async def check_invite(self, inviter: str, invitee_nid: int) -> None:
+    async def check_invite(self, inviter: str, invitee: UserId) -> None:
         """Raise `InviteBlocked` if the user takes no invites from the inviter."""
-        await self._queries.make_unknown_user_known(await self._names.user_id(invitee_nid))
-        await self._invitations.check_invite(inviter, invitee_nid)
+        await self._queries.make_unknown_user_known(invitee)
+        await self._invitations.check_invite(inviter, invitee)

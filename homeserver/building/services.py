@@ -41,9 +41,9 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     """All services over a core; `registrations` are the application services."""
     part = core.cache_part
     rules = build_push_rules(core)
-    invites = InvitePermissions(core.db, part)
+    invites = InvitePermissions(core.db, core.names, part)
     bridges = build_bridges(core, registrations)
-    asked = AskedInvitations(invites, core.names, bridges.queries)
+    asked = AskedInvitations(invites, bridges.queries)
     shared = build_shared_rooms(core, asked)
     rooms = build_rooms(core, asked, rules, shared, bridges.queries)
     servers = RoomServers(core.db, core.names, core.server_name, part)

@@ -125,7 +125,7 @@ class RoomCreation:
         if remote and request.creation_content.get("m.federate") is False:
             raise Forbidden("Users of other servers cannot be in a room that is not federated")
         for user in local:
-            await self._invitations.check_invite(creator, await self._names.users.get_nid(user))
+            await self._invitations.check_invite(creator, user)
         events = first_state(request, creator, version, alias)
         events += [await self._invite(user, is_direct=request.is_direct) for user in local]
         content = create_content(request, creator, version)
@@ -157,9 +157,9 @@ class RoomCreation:
         `room_id` comes from `new_room_id`. If the block is left by an exception, the room has
         never been.
         """
+        room_nid = await take_room_nid(self._db)
         ts = self._last_ts = max(self._clock(), self._last_ts + 1)
         pdu = self._create_event(creator, content, version, room_id, ts)
-        room_nid = await take_room_nid(self._db)
         room = self._live.add(RoomName(room_nid, pdu.room_id, version.id))
         creator_nid = await self._names.users.get_nid(creator)
         try:

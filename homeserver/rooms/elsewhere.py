@@ -94,10 +94,9 @@ class Elsewhere:
         invitee = str(invite.state_key)
         if server_of(invitee) != self._server_name or server_of(invite.sender) != origin:
             raise InvalidParam("The invite is not from you for a user of this server")
-        user_nid = await self._names.users.find_nid(invitee)
-        if user_nid is None:
+        await self._invitations.check_invite(invite.sender, UserId(invitee))
+        if await self._names.users.find_nid(invitee) is None:
             raise NotFound("The invited user does not exist")
-        await self._invitations.check_invite(invite.sender, user_nid)
         shown = list(stripped_state[:MAX_STRIPPED_EVENTS])
         if must_be_pdus(version):
             genuine = await self._genuine(shown, room_id, version)

@@ -178,7 +178,7 @@ class Memberships:
             await self._check_federated(room_id)
             new = NewEvent(sender, MEMBER, content, target, origin_server_ts=origin_server_ts)
             return await self._remote.invite(room_id, new)
-        await self._invitations.check_invite(sender, await self._names.users.get_nid(target))
+        await self._invitations.check_invite(sender, target)
         content = await self.own_content(target, "invite", extra)
         return await self._change(room_id, sender, target, always(content), origin_server_ts)
 

@@ -20,7 +20,7 @@ class MemberProfiles(Protocol):
 class Invitations(Protocol):
     """Whose invites users of this server take."""
 
-    async def check_invite(self, inviter: str, invitee_nid: int) -> None:
+    async def check_invite(self, inviter: str, invitee: UserId) -> None:
         """Raise `InviteBlocked` if the user takes no invites from the inviter."""
 
 

@@ -65,9 +65,7 @@ class ThirdPartyInvites:
             raise NotFound(f"There is no user {user_id} here")
         for invite in invites:
             check_proof(invite.signed, user_id)
-        done = await asyncio.gather(
-            *(self._make(user_id, account.user_nid, invite) for invite in invites)
-        )
+        done = await asyncio.gather(*(self._make(user_id, invite) for invite in invites))
         for failure in done:
             if failure is not None:
                 raise failure
@@ -103,12 +101,10 @@ class ThirdPartyInvites:
         invite = NewEvent(sender, MEMBER, build_content(offer, signed), target)
         await self._remote.invite(room_id, invite)
 
-    async def _make(
-        self, user_id: UserId, user_nid: int, invite: PendingInvite
-    ) -> MatrixError | None:
+    async def _make(self, user_id: UserId, invite: PendingInvite) -> MatrixError | None:
         """Make an invite; what went wrong."""
         try:
-            await self._invitations.check_invite(invite.sender, user_nid)
+            await self._invitations.check_invite(invite.sender, user_id)
             room = await self._names.rooms.find(invite.room_id)
             if room is not None and await is_held_here(self._db, room.room_nid):
                 await self._invite(invite.room_id, invite.sender, user_id, invite.signed)

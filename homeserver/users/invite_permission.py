@@ -18,6 +18,7 @@ from federation.protocol.identifiers import UserId, server_of
 from storage.account_data_cache import AccountDataCache
 from storage.changes import Change
 from storage.database import Database
+from storage.names import Names
 
 INVITE_PERMISSION_CONFIG = "m.invite_permission_config"
 UNSTABLE_INVITE_PERMISSION_CONFIG = "org.matrix.msc4155.invite_permission_config"
@@ -54,9 +55,10 @@ class InviteRules:
 class InvitePermissions:
     """What this server's users have said about invites."""
 
-    __slots__ = ("_blocks_all", "_rules")
+    __slots__ = ("_blocks_all", "_names", "_rules")
 
-    def __init__(self, db: Database, max_bytes: int) -> None:
+    def __init__(self, db: Database, names: Names, max_bytes: int) -> None:
+        self._names = names
         self._blocks_all = AccountDataCache(
             db, INVITE_PERMISSION_CONFIG, parse_blocks_all, max_bytes // 2
         )
@@ -83,9 +85,10 @@ class InvitePermissions:
         """Whether an invite is shown to whom it is for."""
         return await self.permission(inviter, invitee_nid) is InvitePermission.ALLOW
 
-    async def check_invite(self, inviter: str, invitee_nid: int) -> None:
+    async def check_invite(self, inviter: str, invitee: UserId) -> None:
         """Raise `InviteBlocked` unless the invite is let in."""
-        if not await self.may_invite(inviter, invitee_nid):
+        invitee_nid = await self._names.users.find_nid(invitee)
+        if invitee_nid is not None and not await self.may_invite(inviter, invitee_nid):
             raise InviteBlocked("The user does not take invites from you")
 
     def heard(self, changes: Sequence[Change]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -16,7 +16,7 @@ from homeserver.app import Homeserver, running
 from homeserver.config.sections.appservices import AppServices
 from tests.homeserver.conftest import Answer, Client, Homes, settings_for_tests
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 Behave = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -38,6 +38,7 @@ class Bridge:
     hs_token: str = "hs-token-of-the-server"
     fields: dict[str, Any] = field(default_factory=dict)
     """What stands in the registration besides."""
+    server_name: str = "test"
 
     def __post_init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
@@ -59,7 +60,7 @@ class Bridge:
 
     @property
     def sender(self) -> str:
-        return f"@{self.service_id}bot:test"
+        return f"@{self.service_id}bot:{self.server_name}"
 
     def registration(self) -> dict[str, Any]:
         return {
@@ -70,8 +71,8 @@ class Bridge:
             "sender_localpart": f"{self.service_id}bot",
             "rate_limited": False,
             "namespaces": {
-                "users": [{"regex": f"@{self.service_id}_.*:test", "exclusive": True}],
-                "aliases": [{"regex": f"#{self.service_id}_.*:test", "exclusive": True}],
+                "users": [{"regex": f"@{self.service_id}_.*", "exclusive": True}],
+                "aliases": [{"regex": f"#{self.service_id}_.*", "exclusive": True}],
                 "rooms": [],
             },
             **self.fields,
@@ -83,12 +84,15 @@ class Bridge:
         file.write_text(yaml.safe_dump(self.registration()))
         return file
 
-    async def start(self) -> None:
-        """Listen; again on the same port."""
+    async def start(self, socket: Path | None = None) -> None:
+        """Listen, on a socket or a port; again on the same port."""
         app = web.Application(client_max_size=10_000_000)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
+        if socket is not None:
+            await web.UnixSite(self._runner, str(socket)).start()
+            return
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
@@ -173,11 +177,16 @@ class BridgedHomes(Homes):
         client.user_id = bridge.sender
         return client
 
+    async def come_back(self, bridge: Bridge) -> None:
+        """Start a bridge again, which asks at once who it is, as bridges do."""
+        await bridge.start()
+        (await self.as_service(bridge).get("v3/account/whoami")).ok()
+
     async def ghost(self, bridge: Bridge, name: str, device_id: str | None = None) -> "Ghost":
         """A user of the bridge, registered, as which it acts."""
         localpart = f"{bridge.service_id}_{name}"
-        await register(self.as_service(bridge), localpart)
-        return self.acting(bridge, f"@{localpart}:test", device_id)
+        made = await register(self.as_service(bridge), localpart)
+        return self.acting(bridge, made["user_id"], device_id)
 
     def acting(self, bridge: Bridge, user_id: str, device_id: str | None = None) -> "Ghost":
         """The bridge as one of its users."""
@@ -213,8 +222,6 @@ async def bridged(
     database_url: str, directory: Path, *bridges: Bridge, **settings: Any
 ) -> AsyncIterator[BridgedHomes]:
     """A server with the bridges registered; the same directory and database again is the same."""
-    from dataclasses import replace
-
     chosen = settings_for_tests(database_url, directory)
     files = tuple(bridge.write_to(directory) for bridge in bridges)
     appservices = AppServices(files=files, transaction_timeout_s=30, query_timeout_s=5)

@@ -153,3 +153,17 @@ async def test_a_bridge_is_reached_by_a_path_and_with_its_token_in_the_query(
         async with bridged(database_url, tmp_path, bridge) as homes:
             (await homes.as_service(bridge).post("v1/appservice/irc/ping")).ok()
     assert bridge.requests == [("POST", "/below/_matrix/app/v1/ping")]
+
+
+async def test_a_bridge_is_reached_by_a_unix_socket(database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "bridge.sock"
+    bridge = Bridge(fields={"url": f"unix://{path}"})
+    await bridge.start(path)
+    try:
+        async with bridged(database_url, tmp_path, bridge) as homes:
+            (await homes.as_service(bridge).post("v1/appservice/irc/ping")).ok()
+            alice = await homes.user("alice")
+            await alice.create_room(invite=[bridge.sender])
+            await bridge.wait_for(lambda: bridge.events)
+    finally:
+        await bridge.stop()

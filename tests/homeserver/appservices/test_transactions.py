@@ -108,7 +108,7 @@ async def test_a_bridge_that_was_away_is_told_everything_once_in_order(
         sent.append(await alice.send(room_id, f"message {number}"))
         if number % 10 == 0:
             await alice.send(other, "for nobody")
-    await bridge.start()
+    await homes.come_back(bridge)
     await bridge.wait_for_event(sent[-1])
     ids = [e["event_id"] for e in bridge.events if e["event_id"] in set(sent)]
     assert ids == sent
@@ -129,7 +129,7 @@ async def test_what_was_missed_is_told_although_the_user_has_gone_since(
         last = await alice.send(room_id, f"message {number}")
     (await alice.post(path_of(room_id, "kick"), {"user_id": ghost.user_id})).ok()
     unseen = await alice.send(room_id, "after the kick")
-    await bridge.start()
+    await homes.come_back(bridge)
     await bridge.wait_for(
         lambda: bridge.events and bridge.events[-1]["content"].get("membership") == "leave"
     )

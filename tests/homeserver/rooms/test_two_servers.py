@@ -188,7 +188,7 @@ def build_server(world: World, name: ServerName, peer: Peer) -> Server:
         nids,
         world.committer,
         signatures,
-        InvitePermissions(world.db, 10_000),
+        InvitePermissions(world.db, world.names, 10_000),
         name,
         KEYS[name],
     )

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from federation.protocol.errors import InviteBlocked
+from federation.protocol.identifiers import UserId
 from homeserver.users.invite_permission import (
     INVITE_PERMISSION_CONFIG,
     UNSTABLE_INVITE_PERMISSION_CONFIG,
@@ -57,17 +58,17 @@ def test_all_invites_are_blocked_by_the_default_action(content: Any, blocks: boo
 async def test_what_users_say_about_invites_is_obeyed_at_once(database_url: str) -> None:
     async with open_store(database_url) as store:
         alice = await add_account(store, "@alice:hs1")
-        permissions = InvitePermissions(store.db, 100_000)
+        permissions = InvitePermissions(store.db, store.names, 100_000)
         store.hear(permissions.heard)
 
         async def say(data_type: str, content: Any) -> None:
             write = SetAccountData(alice, GLOBAL, data_type, orjson.dumps(content))
             await store.committer.commit(write)
 
-        await permissions.check_invite("@bob:hs1", alice)
+        await permissions.check_invite("@bob:hs1", UserId("@alice:hs1"))
         await say(INVITE_PERMISSION_CONFIG, {"default_action": "block"})
         with pytest.raises(InviteBlocked):
-            await permissions.check_invite("@bob:hs1", alice)
+            await permissions.check_invite("@bob:hs1", UserId("@alice:hs1"))
         await say(UNSTABLE_INVITE_PERMISSION_CONFIG, {"allowed_users": ["@bob:hs1"]})
         assert await permissions.permission("@bob:hs1", alice) is ALLOW
         assert await permissions.permission("@carol:hs1", alice) is BLOCK
