@@ -31,7 +31,8 @@ lint: $(VENV)/installed-for-tests
 	$(VENV)/bin/mypy
 
 interop: $(VENV)/installed-for-tests $(if $(filter $(abspath $(VENV)-synapse)/%,$(SYNAPSE_PYTHON)),$(VENV)-synapse/installed)
-	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) $(VENV)/bin/pytest -m interop tests/interop
+	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) MOTO_SERVER=$(dir $(SYNAPSE_PYTHON))moto_server \
+		$(VENV)/bin/pytest -m interop tests/interop tests/homeserver/media/test_object_store.py
 
 clients: $(VENV)/installed-for-tests tests/clients/node_modules/installed
 	CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m clients tests/clients

@@ -74,11 +74,13 @@ INSERT = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
 """
 
+ADD = f"{INSERT} ON CONFLICT (origin, media_id) DO NOTHING"
+
 
 async def add_media(db: Database, new: NewMedia, content_nid: int) -> None:
-    """Give a content a name. Raises `UniqueViolationError` for a name that is taken."""
+    """Give a content a name that nobody else has chosen; doing so twice is doing it once."""
     await db.execute(
-        INSERT,
+        ADD,
         new.origin,
         new.media_id,
         content_nid,

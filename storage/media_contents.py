@@ -22,11 +22,16 @@ class Content:
     store_key: str
 
 
+FIND = """
+    SELECT content_nid, sha256, size, store_key, is_quarantined, released_ts
+      FROM media_contents
+     WHERE sha256 = $1
+"""
 HOLD = """
     UPDATE media_contents
-       SET released_ts = CASE WHEN released_ts IS NOT NULL THEN greatest(released_ts, $2) END
+       SET released_ts = greatest(released_ts, $2)
      WHERE sha256 = $1
- RETURNING content_nid, sha256, size, store_key, is_quarantined
+ RETURNING content_nid, sha256, size, store_key, is_quarantined, released_ts
 """
 
 
@@ -39,11 +44,17 @@ class HeldContent:
     size: int
     store_key: str | None
     is_quarantined: bool
+    released_ts: int | None
 
 
 async def hold_content(db: Database, sha256: bytes, now: int) -> HeldContent | None:
-    """The content of a hash, kept from being deleted for an hour; None if there is none."""
-    row = await db.fetchrow(HOLD, sha256, now)
+    """The content of a hash, kept from being deleted for an hour; None if there is none.
+
+    One that nothing has been taken away from is safe for as long: only then does its hour begin.
+    """
+    row = await db.fetchrow(FIND, sha256)
+    if row is not None and row["released_ts"] is not None:
+        row = await db.fetchrow(HOLD, sha256, now)
     return None if row is None else HeldContent(*row)
 
 

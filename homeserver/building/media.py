@@ -2,7 +2,7 @@
 
 from federation.outbound.media import MediaFetch
 from homeserver.building.core import Core
-from homeserver.config.settings import Settings
+from homeserver.config.sections.media import Media
 from homeserver.media.access_times import AccessTimes
 from homeserver.media.awaited_uploads import AwaitedUploads
 from homeserver.media.contents import Contents
@@ -31,7 +31,7 @@ def build_media(core: Core) -> MediaRepository:
     """The content repository."""
     settings = core.settings.media
     incoming = Incoming(settings.directory / "incoming")
-    store = build_store(core.settings)
+    store = build_store(settings, incoming)
     contents = Contents(core.db, core.clock, store, incoming)
     awaited = AwaitedUploads(core.announcer(UPLOADED))
     core.hear(UPLOADED, awaited.hear, awaited.look_again)
@@ -76,6 +76,11 @@ def build_previews(
     return UrlPreviews(core.db, core.clock, settings, fetcher, build_page_reader(), images)
 
 
-def build_store(settings: Settings) -> Store:
+def build_store(settings: Media, incoming: Incoming) -> Store:
     """Where files are kept, as configured."""
-    return DirectoryStore(settings.media.directory / "content")
+    if not settings.s3.bucket:
+        return DirectoryStore(settings.directory / "content")
+    # Loaded only where it is used: it takes several megabytes.
+    from homeserver.media.object_store import ObjectStore, open_bucket
+
+    return ObjectStore(open_bucket(settings.s3), incoming)

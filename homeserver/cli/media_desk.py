@@ -58,7 +58,8 @@ async def media_desk(settings: Settings) -> AsyncIterator[MediaDesk]:
 
 def _desk(settings: Settings, pool: Pool) -> MediaDesk:
     names, server_name = Names(pool, CACHE_BYTES), ServerName(settings.server.name)
-    store, incoming = build_store(settings), Incoming(settings.media.directory / "incoming")
+    incoming = Incoming(settings.media.directory / "incoming")
+    store = build_store(settings.media, incoming)
     return MediaDesk(
         db=pool,
         names=names,

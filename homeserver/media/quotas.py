@@ -35,14 +35,16 @@ class Quotas:
 
     @asynccontextmanager
     async def counting(self, user_nid: int, size: int) -> AsyncIterator[Database]:
-        """A transaction in which a file is added, if it still fits.
+        """Where a file is added, if it still fits.
 
-        Two uploads of a user come here one after the other, so both cannot take the same room.
-        Raises `UserLimitExceeded`.
+        Under a limit the uploads of a user come here one after the other, each in a transaction,
+        so that two cannot take the same room. Raises `UserLimitExceeded`.
         """
+        if not self._limits:
+            yield self._db
+            return
         async with self._db.transaction() as db:
-            if self._limits:
-                await lock_uploads(db, user_nid)
+            await lock_uploads(db, user_nid)
             for limit in self._limits:
                 await self._check(db, user_nid, size, limit)
             yield db

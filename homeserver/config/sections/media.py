@@ -1,6 +1,6 @@
 """Files that users send."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from homeserver.config.sections.ranges import Count, Port, Positive
@@ -17,11 +17,34 @@ class UploadLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class S3:
+    """A bucket that speaks S3, instead of the directory."""
+
+    bucket: str = ""
+    """Its name. Empty: files are kept in the directory."""
+    prefix: str = ""
+    """What the names of all objects begin with, for instance "media/"."""
+    endpoint: str = ""
+    """The URL of a server that is not Amazon's, for instance "https://s3.example.org"."""
+    region: str = ""
+    """The region, where the server wants one."""
+    access_key_id: str = ""
+    """Who we are there. Empty: what the environment says, as for other S3 programs."""
+    secret_access_key: str = ""
+    """How we prove it."""
+    bucket_in_host_name: bool = False
+    """Whether the bucket is a part of the host name, instead of the path."""
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
     """Files that users send."""
 
     directory: Path = Path("media")
-    """Where they are kept. Relative to `server.data_dir`."""
+    """Where they are kept. Relative to `server.data_dir`. What is arriving is there too if they
+    are kept in a bucket."""
+    s3: S3 = field(default_factory=S3)
+    """Keep them in a bucket."""
     max_upload_mb: Positive = 50
     """The largest file that may be uploaded, in MiB."""
     max_remote_mb: Positive = 100
