@@ -131,17 +131,20 @@ def error_of(failure: WorkFailed) -> MatrixError:
 
 def build_thumbnailer(settings: Media) -> Thumbnailer:
     """A thumbnailer; nothing is started before the first picture."""
-    limits = Limits(
-        memory_bytes=settings.thumbnail_memory_mb * 1_048_576,
-        seconds=settings.thumbnail_timeout_s,
-        file_bytes=MAX_THUMBNAIL_BYTES,
-    )
-    crew = Crew(
+    return Thumbnailer(Workers(thumbnail_crew(settings)), settings.max_megapixels * 1_000_000)
+
+
+def thumbnail_crew(settings: Media) -> Crew:
+    """The processes that make thumbnails, as configured."""
+    return Crew(
         module=JOBS,
         arguments=(find_libvips(),),
-        limits=limits,
+        limits=Limits(
+            memory_bytes=settings.thumbnail_memory_mb * 1_048_576,
+            seconds=settings.thumbnail_timeout_s,
+            file_bytes=MAX_THUMBNAIL_BYTES,
+        ),
         at_a_time=settings.thumbnails_at_a_time,
         max_waiting=MAX_WAITING,
         idle_s=IDLE_S,
     )
-    return Thumbnailer(Workers(crew), settings.max_megapixels * 1_000_000)

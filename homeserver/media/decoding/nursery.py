@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -93,7 +94,8 @@ def answer(work: Work, libc: ctypes.CDLL, message: Mapping[str, Any], files: Seq
         job = work.JOBS[message["job"]](message["wanted"], files[1:])
         is_filtered = confine(Limits(**message["limits"]), libc)
         result = attempt(job)
-        os.write(files[0], json.dumps(dict(result) | {"is_filtered": is_filtered}).encode())
+        more = {"is_filtered": is_filtered, **cost()}
+        os.write(files[0], json.dumps({**result, **more}).encode())
         status = 0
     finally:
         os._exit(status)
@@ -107,6 +109,15 @@ def attempt(job: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         return {"refused": error.reason, "message": str(error)}
     except MemoryError:
         return {"refused": "too_large", "message": "This takes more memory than it may"}
+
+
+def cost() -> dict[str, int]:
+    """The processor time that this process has taken, and the most memory that it has had."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "cpu_ms": round((usage.ru_utime + usage.ru_stime) * 1000),
+        "peak_kib": usage.ru_maxrss,
+    }
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ is started by the first piece of work and lives on for a while after the last on
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 import orjson
 
 from homeserver.media.decoding.limits import Limits
+
+log = logging.getLogger("hearth.media.decoding")
 
 ROOT = Path(__file__).parents[3]
 """Where the packages are that the nursery imports."""
@@ -98,6 +101,7 @@ class Workers:
         finally:
             close_all(files)
             self._leave_when_idle()
+        log.debug("%s: %d ms, %d KiB", job, answer["cpu_ms"], answer["peak_kib"])
         if "refused" in answer:
             raise WorkFailed(answer["refused"], answer["message"])
         return answer

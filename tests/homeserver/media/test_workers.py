@@ -115,4 +115,4 @@ async def test_an_idle_nursery_ends_and_comes_back() -> None:
         second = await workers.run("look_around", {})
     finally:
         await workers.close()
-    assert first == second
+    assert first["result"] == second["result"]
