@@ -17,6 +17,7 @@ from homeserver.other_servers.sending import Sending
 from homeserver.push.notifications import Notifications
 from homeserver.push.pushing import Pushing
 from homeserver.push.rules import PushRules
+from homeserver.push.unsubscribing import Unsubscribing
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.intake import Intake
@@ -69,6 +70,7 @@ class Services:
     notifications: Notifications
     media: MediaRepository
     pushing: Pushing
+    unsubscribing: Unsubscribing
     appservices: AppServices
     runner: Runner
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
 from homeserver.building.core import Core
+from homeserver.mail.mailer import Mailer
 from homeserver.push.counts import UnreadCounts
 from homeserver.push.decisions import Decisions
 from homeserver.push.delivery import Delivery
 from homeserver.push.descriptions import Descriptions
+from homeserver.push.digests import MailDigests
 from homeserver.push.gateway import Gateways
 from homeserver.push.missed import Missed
 from homeserver.push.ports import NoDigests
@@ -18,6 +20,7 @@ from homeserver.push.reach import Reach
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import UnreadOfUsers
+from homeserver.push.unsubscribing import Unsubscribing
 from homeserver.rooms.ignored_users import IgnoredUsers
 
 
@@ -47,20 +50,40 @@ def build_push_parts(core: Core, rules: PushRules, ignored: IgnoredUsers) -> Pus
     return PushParts(rules, contexts, counts, ignored)
 
 
-def build_pushing(core: Core, parts: PushParts) -> Pushing:
+def build_unsubscribing(core: Core) -> Unsubscribing:
+    """What ends notifications by mail."""
+    return Unsubscribing(core.db, core.names, core.key, core.settings.server.public_baseurl)
+
+
+def build_pushing(
+    core: Core, parts: PushParts, mailer: Mailer, unsubscribing: Unsubscribing
+) -> Pushing:
     """What sends notifications; `Pushing.run` is for the caller to run."""
     settings = core.settings.push
     decisions = Decisions(core.db, core.names, parts.rules, parts.contexts, parts.ignored)
     unread = UnreadOfUsers(core.db, core.stream, parts.counts, core.cache_part)
+    missed = Missed(core.db, unread, decisions, core.clock)
+    descriptions = Descriptions(core.db, core.names)
+    digests = MailDigests(
+        core.db,
+        core.names,
+        core.clock,
+        missed,
+        descriptions,
+        mailer,
+        unsubscribing,
+        core.settings.mail,
+        random.random,
+    )
     delivery = Delivery(
         core.db,
         core.names,
         core.clock,
         unread,
-        Missed(core.db, unread, decisions, core.clock),
-        Descriptions(core.db, core.names),
+        missed,
+        descriptions,
         Gateways(core.links.connections, settings.gateway_timeout_s),
-        NoDigests(),
+        digests if mailer.is_configured else NoDigests(),
         random.random,
         with_content=settings.include_content,
         counts_rooms=settings.badge_counts == "rooms",

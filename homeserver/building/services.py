@@ -13,9 +13,14 @@ from homeserver.building.answering import build_answering
 from homeserver.building.appservices import build_appservices, build_bridges
 from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
-from homeserver.building.mail import build_identity_servers, build_mailer
+from homeserver.building.identity_servers import build_identity_servers
 from homeserver.building.media import build_media
-from homeserver.building.push import build_push_parts, build_push_rules, build_pushing
+from homeserver.building.push import (
+    build_push_parts,
+    build_push_rules,
+    build_pushing,
+    build_unsubscribing,
+)
 from homeserver.building.rooms import build_reading, build_rooms
 from homeserver.building.server_notices import build_server_notices
 from homeserver.building.shared_rooms import build_shared_rooms
@@ -25,6 +30,7 @@ from homeserver.building.users import build_accounts, build_personal
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
+from homeserver.mail.mailer import build_mailer
 from homeserver.other_servers.room_servers import RoomServers
 from homeserver.push.notifications import Notifications
 from homeserver.rooms.client_events import ClientEvents
@@ -50,18 +56,20 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     device_lists = DeviceLists(
         core.db, core.committer, core.clock, core.settings.federation, servers
     )
+    mailer, identity_servers = build_mailer(core.settings), build_identity_servers(core)
+    unsubscribing = build_unsubscribing(core)
     users = build_accounts(
         core,
         rooms,
         device_lists,
         bridges.namespaces,
-        build_mailer(core),
-        build_identity_servers(core),
+        mailer,
+        identity_servers,
     )
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     push = build_push_parts(core, rules, ignored)
-    pushing = build_pushing(core, push)
+    pushing = build_pushing(core, push, mailer, unsubscribing)
     typing = Typing(core.clock())
     media = build_media(core)
     personal = build_personal(core, rooms, pushing.pusher_set, bridges.queries)
@@ -111,6 +119,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         notifications=Notifications(core.db, core.names, rules, push.contexts, clients),
         media=media,
         pushing=pushing,
+        unsubscribing=unsubscribing,
         appservices=build_appservices(core, bridges, users.sessions, clients, typing),
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation, users.devices, media.upkeep),

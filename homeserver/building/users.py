@@ -65,7 +65,13 @@ def build_personal(
         profiles=Profiles(db, rooms.of_users, _remote_profiles(core), services, core.server_name),
         presence=Presence(db, names, core.committer, core.clock, enabled=settings.presence.enabled),
         filters=Filters(db, core.cache_part),
-        pushers=Pushers(db, core.clock, core.announcer(PUSHERS), pusher_set),
+        pushers=Pushers(
+            db,
+            core.clock,
+            core.announcer(PUSHERS),
+            pusher_set,
+            sends_mail=bool(settings.mail.host) and settings.mail.notifications,
+        ),
         user_directory=UserDirectory(db, settings.user_directory),
         reports=Reports(db, names, core.clock),
     )

@@ -47,6 +47,7 @@ async def check_everything(settings: Settings, path: Path) -> list[Finding]:
     found.append(check_disk(settings.server.data_dir))
     found.append(await check_database(settings))
     found += check_ports(settings.listen)
+    found += await check_mail(settings)
     over_the_network = [
         asyncio.to_thread(check_clock, settings),
         asyncio.to_thread(check_dns, settings),
@@ -126,6 +127,7 @@ def _has_secrets(settings: Settings) -> bool:
             settings.auth.pepper,
             settings.turn.shared_secret,
             settings.turn.password,
+            settings.mail.password,
             urlsplit(settings.database.url).password,
         ]
     )
@@ -186,6 +188,21 @@ async def _pending_migrations(connection: asyncpg.Connection) -> int:
     rows = await connection.fetch("SELECT number, checksum FROM migrations")
     check_applied(steps, {row["number"]: row["checksum"] for row in rows})
     return len(steps) - len(rows)
+
+
+async def check_mail(settings: Settings) -> list[Finding]:
+    """The mail server, if there is one, takes our connection and login."""
+    from homeserver.mail.mailer import MailNotSent, build_mailer
+
+    mailer = build_mailer(settings)
+    if not mailer.is_configured:
+        return [Finding("mail", State.OK, "No mail server is configured; no mail is sent.")]
+    try:
+        await mailer.check()
+    except MailNotSent as error:
+        message = f"{error.reason}; check the section [mail] and the server there."
+        return [Finding("mail", State.FAIL, message)]
+    return [Finding("mail", State.OK, f"{settings.mail.host} takes mail of this server.")]
 
 
 def check_ports(listeners: Iterable[Listener]) -> Iterator[Finding]:

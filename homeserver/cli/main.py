@@ -12,6 +12,7 @@ from homeserver.cli import (
     doctor,
     federation,
     keys,
+    mail,
     media,
     run,
     user,
@@ -32,6 +33,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(keys.app, name="keys")
 app.add_typer(media.app, name="media")
 app.add_typer(federation.app, name="federation")
+app.add_typer(mail.app, name="mail")
 app.add_typer(appservice.app, name="appservice")
 app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)
 app.command("doctor")(doctor.doctor)

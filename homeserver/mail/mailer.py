@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid, parseaddr
+from typing import Any
 
+from federation.outbound.tls import build_tls_context
 from federation.protocol.errors import MatrixError
 from homeserver.config.sections.mail import Mail
+from homeserver.config.settings import Settings
 from homeserver.mail.templates import Templates, Values
 
 
@@ -69,6 +72,19 @@ class Mailer:
             raise MailNotSent("no mail server is configured", is_final=True)
         await self._hand_over(self._build(Letter(to, template, values, headers or {})))
 
+    async def check(self) -> None:
+        """See whether the mail server would take mail. Raises `MailNotSent`."""
+        import aiosmtplib
+
+        settings = self._settings
+        client = aiosmtplib.SMTP(**self._connection())
+        try:
+            async with client:
+                await client.noop()
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise MailNotSent(f"{settings.host} port {settings.port}: {reason}") from error
+
     def _build(self, letter: Letter) -> EmailMessage:
         content = self._templates.render(letter.template, letter.values)
         message = EmailMessage(policy=SMTP)
@@ -101,21 +117,34 @@ class Mailer:
         # Loaded with the first mail: a server that sends none does without.
         import aiosmtplib
 
-        settings = self._settings
         try:
-            await aiosmtplib.send(
-                message,
-                hostname=settings.host,
-                port=settings.port,
-                username=settings.username or None,
-                password=settings.password or None,
-                use_tls=settings.security == "tls",
-                start_tls=settings.security == "starttls",
-                tls_context=self._tls() if settings.security != "none" else None,
-                timeout=settings.timeout_s,
-            )
+            await aiosmtplib.send(message, **self._connection())
         except aiosmtplib.SMTPRecipientsRefused as error:
             is_final = all(500 <= one.code < 600 for one in error.recipients)
             raise MailNotSent(str(error), is_final=is_final) from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise MailNotSent(str(error) or type(error).__name__) from error
+
+    def _connection(self) -> dict[str, Any]:
+        """How to connect, as aiosmtplib wants it."""
+        settings = self._settings
+        return {
+            "hostname": settings.host,
+            "port": settings.port,
+            "username": settings.username or None,
+            "password": settings.password or None,
+            "use_tls": settings.security == "tls",
+            "start_tls": settings.security == "starttls",
+            "tls_context": self._tls() if settings.security != "none" else None,
+            "timeout": settings.timeout_s,
+        }
+
+
+def build_mailer(settings: Settings) -> Mailer:
+    """What sends mail as configured; nothing is connected or loaded before the first one."""
+    outgoing = settings.outgoing
+    return Mailer(
+        settings.mail,
+        settings.server.name,
+        lambda: build_tls_context(outgoing.extra_ca_files, verify=outgoing.verify_tls),
+    )

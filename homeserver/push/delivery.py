@@ -28,6 +28,7 @@ from homeserver.push.notification import (
 from homeserver.push.outbox import Outbox
 from homeserver.push.ports import Digests
 from homeserver.push.progress import Progress
+from homeserver.push.pushers import HTTP
 from homeserver.push.unread import Unread, UnreadOfUsers
 from storage.database import Database
 from storage.names import Names
@@ -48,7 +49,6 @@ RETRY_S = 1.0
 AT_ONCE = 100
 LONGEST_WAIT_S = 60.0
 SHORTEST_WAIT_S = 0.05
-HTTP = "http"
 
 
 class Delivery:

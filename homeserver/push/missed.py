@@ -1,6 +1,6 @@
 """What a pusher that was behind has still to push: what its user has not read since.
 
-What is older than a day nobody is told of any more.
+What is older than a day no push gateway is told of any more.
 """
 
 from collections.abc import Sequence
@@ -43,9 +43,9 @@ class Missed:
         self._decisions = decisions
         self._clock = clock
 
-    async def of(self, pusher: ActivePusher) -> Sequence[Notified]:
+    async def of(self, pusher: ActivePusher, max_age_ms: int = TOO_OLD_MS) -> Sequence[Notified]:
         """What is unread and was not pushed, the latest at most, in order."""
-        since, oldest_ts = pusher.progress.sent_upto, self._clock() - TOO_OLD_MS
+        since, oldest_ts = pusher.progress.sent_upto, self._clock() - max_age_ms
         unread = await self._unread.of(pusher.user_nid, pusher.user_id)
         positions = unread.after(since)[-MOST_MISSED:]
         rows = await self._db.fetch(SELECT_EVENTS, positions, oldest_ts)

@@ -13,6 +13,7 @@ from federation.protocol.errors import InvalidParam, MissingParam
 from homeserver.clock import Clock
 from storage.database import Pool
 from storage.pushers import Pusher, delete_pusher, pushers_of, set_pusher
+from storage.third_party_ids import EMAIL, third_party_ids_of
 
 MAX_PUSHKEY_BYTES = 512
 MAX_APP_ID_LENGTH = 64
@@ -20,6 +21,9 @@ MAX_PUSHER_BYTES = 16_384
 NOTIFY_PATH = "/_matrix/push/v1/notify"
 PUSHERS = "pushers"
 """The topic on which processes tell each other whose pushers were set."""
+HTTP = "http"
+MAIL = "email"
+MAIL_APP_ID = "m.email"
 ENABLED = "org.matrix.msc3881.enabled"
 DEVICE_ID = "org.matrix.msc3881.device_id"
 
@@ -29,7 +33,7 @@ REQUIRED = ("app_display_name", "device_display_name", "lang")
 class Pushers:
     """The pushers of this server's users."""
 
-    __slots__ = ("_announce", "_clock", "_db", "_set_here")
+    __slots__ = ("_announce", "_clock", "_db", "_sends_mail", "_set_here")
 
     def __init__(
         self,
@@ -37,11 +41,14 @@ class Pushers:
         clock: Clock,
         announce: Callable[[str], Awaitable[None]],
         set_here: Callable[[int], None],
+        *,
+        sends_mail: bool,
     ) -> None:
         self._db = db
         self._clock = clock
         self._announce = announce
         self._set_here = set_here
+        self._sends_mail = sends_mail
 
     async def list(self, user_nid: int) -> list[dict[str, Any]]:
         """The user's pushers as clients see them."""
@@ -60,6 +67,10 @@ class Pushers:
         if body["kind"] is None:
             await delete_pusher(self._db, user_nid, app_id, pushkey)
             return
+        if body["kind"] == MAIL:
+            await self._check_mail(user_nid, app_id, pushkey)
+            # Mails come whatever device asked for them, and go on when it has logged out.
+            device_nid = 0
         json = orjson.dumps(parse_pusher(body))
         if len(json) > MAX_PUSHER_BYTES:
             raise InvalidParam("The pusher is too large")
@@ -85,6 +96,16 @@ class Pushers:
         )
         await self._tell(user_nid)
 
+    async def _check_mail(self, user_nid: int, app_id: str, address: str) -> None:
+        """Raise `InvalidParam` unless mails may go to an address: it is one of the user's."""
+        if not self._sends_mail:
+            raise InvalidParam("This server sends no notifications by mail")
+        if app_id != MAIL_APP_ID:
+            raise InvalidParam(f"'app_id' of a pusher by mail must be {MAIL_APP_ID}")
+        own = await third_party_ids_of(self._db, user_nid)
+        if not any((one.medium, one.address) == (EMAIL, address) for one in own):
+            raise InvalidParam("'pushkey' must be an e-mail address of your account")
+
     async def _tell(self, user_nid: int) -> None:
         self._set_here(user_nid)
         await self._announce(str(user_nid))
@@ -104,12 +125,13 @@ def parse_pusher(body: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in (*REQUIRED, "data") if body.get(name) is None]
     if missing:
         raise MissingParam(f"Missing parameters: {', '.join(missing)}")
-    if body["kind"] != "http":
-        raise InvalidParam("This server has pushers of kind 'http' only")
+    if body["kind"] not in (HTTP, MAIL):
+        raise InvalidParam("'kind' must be http, email or null")
     data = body["data"]
     if not isinstance(data, Mapping):
         raise InvalidParam("'data' must be an object")
-    check_gateway(data.get("url"))
+    if body["kind"] == HTTP:
+        check_gateway(data.get("url"))
     names = ("kind", "app_id", "pushkey", *REQUIRED)
     pusher: dict[str, Any] = {name: _text(body, name) for name in names}
     if body.get("profile_tag") is not None:

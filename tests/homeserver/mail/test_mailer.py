@@ -1,6 +1,8 @@
 """Handing mail to a real mail server."""
 
+import asyncio
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from homeserver.config.sections.mail import Mail
 from homeserver.mail.mailer import Mailer, MailNotSent
 from tests.homeserver.mail.mail_server import MailServer, mail_server
+from tests.homeserver.server_process import ROOT
 
 
 def mailer_to(server: MailServer, **settings: object) -> Mailer:
@@ -58,6 +61,41 @@ async def test_the_server_logs_in_where_it_has_a_name() -> None:
         assert server.logins == [("hearth", "right")]
         with pytest.raises(MailNotSent):
             await mailer_to(server, username="hearth", password="wrong").send("b@x.org", "test", {})
+
+
+async def test_a_mail_server_can_be_tried_without_a_mail() -> None:
+    async with mail_server(auth_require_tls=False) as server:
+        await mailer_to(server).check()
+        with pytest.raises(MailNotSent):
+            await mailer_to(server, username="hearth", password="wrong").check()
+        assert server.arrived.empty()
+    with pytest.raises(MailNotSent):
+        await mailer_to(server).check()
+
+
+async def test_the_command_sends_a_mail(tmp_path: Path) -> None:
+    config = tmp_path / "hearth.toml"
+    async with mail_server() as server:
+        text = f"""
+            [server]
+            name = "hs.test"
+            public_baseurl = "https://hs.test"
+            [mail]
+            host = "127.0.0.1"
+            port = {server.port}
+            security = "none"
+        """
+        config.write_text(text)
+        command = ("-m", "homeserver", "mail", "test", "bob@example.org", "--config", str(config))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        )
+        out, _ = await process.communicate()
+        assert (process.returncode, out.decode()) == (
+            0,
+            "127.0.0.1 has taken a mail to bob@example.org.\n",
+        )
+        assert (await server.next()).recipients == ["bob@example.org"]
 
 
 async def test_what_the_mail_server_refuses_is_not_sent() -> None:
