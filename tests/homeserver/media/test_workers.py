@@ -116,3 +116,13 @@ async def test_an_idle_nursery_ends_and_comes_back() -> None:
     finally:
         await workers.close()
     assert first["result"] == second["result"]
+
+
+async def test_without_its_library_there_is_no_work() -> None:
+    workers = Workers(replace(CREW, module="homeserver.media.decoding.pictures"))
+    try:
+        # Not loaded: no library is named.
+        assert await reason(workers, "measure") == "unavailable"
+        assert await reason(workers, "measure") == "unavailable"
+    finally:
+        await workers.close()
