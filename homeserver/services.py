@@ -18,6 +18,7 @@ from homeserver.push.notifications import Notifications
 from homeserver.push.pushing import Pushing
 from homeserver.push.rules import PushRules
 from homeserver.push.unsubscribing import Unsubscribing
+from homeserver.rooms.address_invites import AddressInvites
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.intake import Intake
@@ -71,6 +72,7 @@ class Services:
     media: MediaRepository
     pushing: Pushing
     unsubscribing: Unsubscribing
+    address_invites: AddressInvites
     appservices: AppServices
     runner: Runner
 

@@ -47,6 +47,11 @@ class IdentityServers:
         self._own_name = own_name
         self._key = key
 
+    def check_trusted(self, server: str) -> None:
+        """Raise `ServerNotTrusted` for one that the configuration does not name."""
+        if server not in self._trusted:
+            raise ServerNotTrusted("This server does not talk to that identity server")
+
     async def find_user(
         self, server: str, access_token: str, medium: str, address: str
     ) -> UserId | None:
@@ -137,8 +142,7 @@ class IdentityServers:
     async def _request(
         self, server: str, method: str, path: str, content: bytes | None, authorization: str
     ) -> Mapping[str, Any]:
-        if server not in self._trusted:
-            raise ServerNotTrusted("This server does not talk to that identity server")
+        self.check_trusted(server)
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
         name = ServerName(server)
         try:

@@ -13,7 +13,7 @@ from homeserver.building.answering import build_answering
 from homeserver.building.appservices import build_appservices, build_bridges
 from homeserver.building.core import Core
 from homeserver.building.encryption import build_encryption
-from homeserver.building.identity_servers import build_identity_servers
+from homeserver.building.identity_servers import build_address_invites, build_identity_servers
 from homeserver.building.media import build_media
 from homeserver.building.push import (
     build_push_parts,
@@ -120,6 +120,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         media=media,
         pushing=pushing,
         unsubscribing=unsubscribing,
+        address_invites=build_address_invites(core, rooms, identity_servers),
         appservices=build_appservices(core, bridges, users.sessions, clients, typing),
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation, users.devices, media.upkeep),

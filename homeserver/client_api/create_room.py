@@ -3,13 +3,15 @@
 Source: client-server API, "Creation".
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
-from federation.protocol.errors import BadJson, Forbidden, InvalidParam
-from federation.protocol.identifiers import UserId, check_user_id
+from federation.protocol.errors import BadJson, InvalidParam, MatrixError
+from federation.protocol.identifiers import RoomId, UserId, check_user_id
 from federation.protocol.room_versions import get_room_version
+from homeserver.client_api.membership import read_address_invite
 from homeserver.http.call import Call
 from homeserver.http.request_body import (
     optional_bool,
@@ -20,9 +22,13 @@ from homeserver.http.request_body import (
     require_object,
     require_str,
 )
+from homeserver.rooms.address_invites import AddressInvite
 from homeserver.rooms.presets import RoomRequest, StateEvent, find_preset
 
+log = logging.getLogger("hearth.membership")
+
 MAX_INVITES = 500
+MAX_ADDRESSES = 20
 MAX_INITIAL_STATE = 500
 VISIBILITIES = ("public", "private")
 
@@ -46,6 +52,7 @@ async def create_room(call: Call) -> Mapping[str, Any]:
         call.services.settings.rooms.default_version if version_id is None else version_id
     )
     request = read_room_request(call.json)
+    address_invites = read_address_invites(call)
     room_id = await call.services.rooms.creation.create(
         call.user_id,
         request,
@@ -53,7 +60,33 @@ async def create_room(call: Call) -> Mapping[str, Any]:
         is_admin=call.is_admin,
         service_id=call.service_id,
     )
+    await invite_addresses(call, room_id, address_invites)
     return {"room_id": room_id}
+
+
+def read_address_invites(call: Call) -> list[AddressInvite]:
+    """Whom to invite by address.
+
+    Raises `MissingParam`, `BadJson`, `InvalidParam`, `ServerNotTrusted`.
+    """
+    listed = optional_object_list(call.json, "invite_3pid") or []
+    if len(listed) > MAX_ADDRESSES:
+        raise InvalidParam(f"At most {MAX_ADDRESSES} addresses can be invited at once")
+    invites = [read_address_invite(one) for one in listed]
+    for invite in invites:
+        call.services.address_invites.check_trusted(invite)
+    return invites
+
+
+async def invite_addresses(call: Call, room_id: RoomId, invites: Sequence[AddressInvite]) -> None:
+    """Invite to the new room; what fails is logged, because the room is there."""
+    is_direct = optional_bool(call.json, "is_direct")
+    extra = {"is_direct": True} if is_direct else {}
+    for invite in invites:
+        try:
+            await call.services.address_invites.invite(call.user_id, room_id, invite, extra)
+        except MatrixError as error:
+            log.warning("%s could not invite somebody to %s: %s", call.user_id, room_id, error)
 
 
 def read_room_request(body: Mapping[str, Any]) -> RoomRequest:
@@ -61,8 +94,6 @@ def read_room_request(body: Mapping[str, Any]) -> RoomRequest:
     visibility = optional_str(body, "visibility")
     if visibility is not None and visibility not in VISIBILITIES:
         raise InvalidParam("'visibility' must be public or private")
-    if optional_object_list(body, "invite_3pid"):
-        raise Forbidden("This server knows no identity server to invite by e-mail or telephone")
     published = visibility == "public"
     return RoomRequest(
         preset=find_preset(optional_str(body, "preset"), published=published),

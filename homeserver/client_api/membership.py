@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
-from federation.protocol.errors import Forbidden, InvalidParam
+from federation.protocol.errors import InvalidParam
 from federation.protocol.identifiers import (
     RoomId,
     UserId,
@@ -17,7 +17,9 @@ from federation.protocol.identifiers import (
 )
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_object, optional_str, require_str
+from homeserver.rooms.address_invites import AddressInvite
 from homeserver.rooms.membership import Joiner
+from homeserver.users.third_party_ids import canonical_address
 
 NOT_CONTENT = ("membership", "reason", "third_party_signed")
 """Keys of a join's body that do not go into the member event as they are."""
@@ -124,10 +126,19 @@ async def forget_room(call: Call) -> Mapping[str, Any]:
     suspended_allowed=False,
 )
 async def invite_user(call: Call) -> Mapping[str, Any]:
-    """Invite somebody. Errors: `Forbidden`, `NotFound`, `InviteBlocked`."""
-    if "user_id" not in call.json and any(key in call.json for key in THIRD_PARTY_KEYS):
-        raise Forbidden("This server knows no identity server to invite by e-mail or telephone")
+    """Invite somebody, by user ID or by address.
+
+    Errors: `Forbidden`, `NotFound`, `InviteBlocked`, `MissingParam`, `ServerNotTrusted`.
+    """
     reason = optional_str(call.json, "reason")
+    if "user_id" not in call.json and any(key in call.json for key in THIRD_PARTY_KEYS):
+        await call.services.address_invites.invite(
+            call.user_id,
+            RoomId(call.path["roomId"]),
+            read_address_invite(call.json),
+            {} if reason is None else {"reason": reason},
+        )
+        return {}
     await call.services.rooms.memberships.invite(
         call.user_id,
         RoomId(call.path["roomId"]),
@@ -164,6 +175,17 @@ async def unban(call: Call) -> Mapping[str, Any]:
 def read_moderation(call: Call) -> tuple[RoomId, UserId, str | None]:
     """Room, user and reason of a request to kick, ban or unban."""
     return RoomId(call.path["roomId"]), read_target(call), optional_str(call.json, "reason")
+
+
+def read_address_invite(body: Mapping[str, Any]) -> AddressInvite:
+    """Whom to invite by address. Raises `MissingParam`, `BadJson`, `InvalidParam`."""
+    medium = require_str(body, "medium")
+    return AddressInvite(
+        medium,
+        canonical_address(medium, require_str(body, "address")),
+        require_str(body, "id_server"),
+        require_str(body, "id_access_token"),
+    )
 
 
 def read_target(call: Call) -> UserId:

@@ -47,6 +47,23 @@ class ServiceAliases(Protocol):
         """
 
 
+class IdentityServers(Protocol):
+    """Servers that know whose an e-mail address or telephone number is."""
+
+    def check_trusted(self, server: str) -> None:
+        """Raise `ServerNotTrusted` for one that is not talked to."""
+
+    async def find_user(
+        self, server: str, access_token: str, medium: str, address: str
+    ) -> UserId | None:
+        """To whom an address is bound, or None."""
+
+    async def store_invite(
+        self, server: str, access_token: str, invite: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Have an invite wait until its address is bound; token, keys and name to show."""
+
+
 class PersonalSettings(Protocol):
     """What users have set for rooms: notifications, tags."""
 

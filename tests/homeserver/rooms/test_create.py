@@ -181,13 +181,14 @@ async def test_an_alias_is_taken_once(homes: Homes) -> None:
     assert await homes.services.db.fetchval("SELECT count(*) FROM rooms") == 1
 
 
-async def test_third_party_invites_are_refused(homes: Homes) -> None:
+async def test_invites_by_unknown_identity_servers_are_refused(homes: Homes) -> None:
     alice = await homes.user()
     invite = {"id_server": "id", "id_access_token": "t", "medium": "email", "address": "a@b"}
     answer = await alice.post("v3/createRoom", {"invite_3pid": [invite]})
-    answer.refused(403, "M_FORBIDDEN")
+    answer.refused(400, "M_SERVER_NOT_TRUSTED")
     room = await alice.create_room()
-    (await alice.post(f"v3/rooms/{room}/invite", invite)).refused(403, "M_FORBIDDEN")
+    refused = await alice.post(f"v3/rooms/{room}/invite", invite)
+    refused.refused(400, "M_SERVER_NOT_TRUSTED")
 
 
 async def test_users_who_take_no_invites_are_not_invited(homes: Homes) -> None:
