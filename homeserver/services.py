@@ -31,6 +31,7 @@ from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.typing import Typing
 from homeserver.server_notices.notices import Notices
 from homeserver.sync.service import Sync
+from homeserver.sync.sliding.service import SlidingSync
 from homeserver.users.personal import Personal
 from homeserver.users.users import Users
 from storage.committer import Committer
@@ -67,6 +68,7 @@ class Services:
     sending: Sending
     version: str
     sync: Sync
+    sliding_sync: SlidingSync
     answering: Answering
     notifications: Notifications
     media: MediaRepository

@@ -206,6 +206,18 @@ async def account_data_of_users(
     return dict(await db.fetch(SELECT_OF_USERS, list(user_nids), data_type))
 
 
+SELECT_OF_TYPE = """
+    SELECT room_nid, content
+      FROM account_data
+     WHERE user_nid = $1 AND room_nid <> 0 AND type = $2
+"""
+
+
+async def account_data_of_type(db: Database, user_nid: int, data_type: str) -> dict[int, bytes]:
+    """The user's data of one type, by room."""
+    return dict(await db.fetch(SELECT_OF_TYPE, user_nid, data_type))
+
+
 SELECT_CONTENTS = """
     SELECT user_nid, room_nid, type, content
       FROM account_data

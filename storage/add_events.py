@@ -185,6 +185,7 @@ class AddEvent(Write):
                 None,
                 is_local_member=False,
                 follows_gap=bool(self.missing_prev),
+                changes_state=bool(self.state_changes),
             )
             return (added, *others)
         added = EventAdded(
@@ -196,6 +197,7 @@ class AddEvent(Write):
             own.is_local,
             self.is_distributed,
             follows_gap=bool(self.missing_prev),
+            changes_state=bool(self.state_changes),
         )
         return (added, *others)
 

@@ -101,7 +101,8 @@ class EventAdded:
     `member_nid` and `membership` are set for an event that changed somebody's membership;
     `is_local_member` says whether that user is one of ours. `is_distributed` says that another
     server has taken on to tell all servers in the room, `follows_gap` that the history right
-    before the event is missing here.
+    before the event is missing here, `changes_state` that the room's current state is another one
+    since the event, be it a state event itself or the end of a fork.
     """
 
     position: int
@@ -112,6 +113,7 @@ class EventAdded:
     is_local_member: bool
     is_distributed: bool = False
     follows_gap: bool = False
+    changes_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,17 @@ from storage.to_device import changed_to_device
 
 SELECT_EVENTS = f"""
     SELECT {COLUMNS}, t.device_nid, t.txn_id,
-           EXISTS (SELECT FROM history_gaps WHERE history_gaps.event_nid = e.event_nid)
+           EXISTS (SELECT FROM history_gaps WHERE history_gaps.event_nid = e.event_nid),
+           coalesce(merged.snapshot_nid, e.snapshot_nid) IS DISTINCT FROM (
+               SELECT coalesce(merged_before.snapshot_nid, before.snapshot_nid)
+                 FROM events AS before
+                 LEFT JOIN merged_states AS merged_before USING (stream_position)
+                WHERE before.room_nid = e.room_nid
+                  AND before.stream_position < e.stream_position
+                ORDER BY before.stream_position DESC
+                LIMIT 1)
       FROM events AS e
+      LEFT JOIN merged_states AS merged USING (stream_position)
       LEFT JOIN event_transactions AS t USING (event_nid)
      WHERE e.stream_position > $1 AND e.stream_position <= $2
      ORDER BY e.stream_position
@@ -41,10 +50,10 @@ async def read_changes(
     """
     changes: list[Change] = []
     for row in await db.fetch(SELECT_EVENTS, since, upto):
-        *columns, device_nid, txn_id, follows_gap = row
+        *columns, device_nid, txn_id, follows_gap, changes_state = row
         echo = TransactionEcho(device_nid, txn_id) if device_nid is not None else None
         added = await _added(names, server_name, event_of_row(columns), echo)
-        changes.append(replace(added, follows_gap=True) if follows_gap else added)
+        changes.append(replace(added, follows_gap=follows_gap, changes_state=changes_state))
     changes += await changed_receipts(db, since, upto)
     changes += await changed_account_data(db, since, upto)
     changes += await changed_presence(db, since, upto)

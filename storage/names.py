@@ -199,6 +199,9 @@ class Places:
 
 
 SELECT_ROOM = "SELECT room_nid, room_id, room_version FROM rooms WHERE room_id = $1"
+SELECT_BY_IDS = """
+    SELECT room_nid, room_id, room_version FROM rooms WHERE room_id = ANY($1::text[])
+"""
 SELECT_ROOMS = """
     SELECT room_nid, room_id, room_version FROM rooms WHERE room_nid = ANY($1::integer[])
 """
@@ -219,6 +222,21 @@ class Rooms:
             row = await self._db.fetchrow(SELECT_ROOM, room_id)
             room = self._remember(row) if row else None
         return room
+
+    async def find_many(self, room_ids: Iterable[str]) -> dict[str, RoomName]:
+        """Those of the rooms of these IDs that this server has had, by ID."""
+        found: dict[str, RoomName] = {}
+        missing = []
+        for room_id in set(room_ids):
+            room = self._by_id.get(room_id)
+            if room is None:
+                missing.append(room_id)
+            else:
+                found[room_id] = room
+        if missing:
+            rows = [self._remember(row) for row in await self._db.fetch(SELECT_BY_IDS, missing)]
+            found |= {room.room_id: room for room in rows}
+        return found
 
     async def get_many(self, room_nids: Iterable[int]) -> dict[int, RoomName]:
         """The rooms of numbers that were given out."""

@@ -4,7 +4,7 @@ The thread of an unthreaded receipt is ''. Private receipts are for their own us
 so the readers for clients ask who is looking.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.changes import ReceiptMoved
@@ -94,6 +94,49 @@ async def receipts_of_rooms(
 ) -> list[ReceiptMoved]:
     """All receipts of the rooms that the reader may see, in the order of their positions."""
     return await receipts_after(db, room_nids, reader_nid, 0, upto)
+
+
+SELECT_SINCE = """
+    SELECT r.stream_position, r.room_nid, r.user_nid, u.user_id, r.receipt_type, r.thread_id,
+           r.event_id, r.ts
+      FROM unnest($1::integer[], $2::bigint[]) AS asked (room_nid, since)
+      JOIN receipts AS r ON r.room_nid = asked.room_nid AND r.stream_position > asked.since
+      JOIN users AS u USING (user_nid)
+     WHERE r.stream_position <= $4
+       AND (r.user_nid = $3 OR r.receipt_type <> 'm.read.private')
+     ORDER BY r.stream_position
+"""
+
+
+async def receipts_since(
+    db: Database, since: Mapping[int, int], reader_nid: int, upto: int
+) -> list[ReceiptMoved]:
+    """The receipts of each room that moved after a position (by room), up to `upto`, in order."""
+    if not since:
+        return []
+    rows = await db.fetch(SELECT_SINCE, list(since), list(since.values()), reader_nid, upto)
+    return [ReceiptMoved(*row) for row in rows]
+
+
+SELECT_AT = """
+    SELECT r.stream_position, r.room_nid, r.user_nid, u.user_id, r.receipt_type, r.thread_id,
+           r.event_id, r.ts
+      FROM receipts AS r
+      JOIN users AS u USING (user_nid)
+     WHERE r.room_nid = ANY($1::integer[])
+       AND r.stream_position <= $4
+       AND (r.user_nid = $2
+            OR (r.receipt_type <> 'm.read.private' AND r.event_id = ANY($3::text[])))
+     ORDER BY r.stream_position
+"""
+
+
+async def receipts_at(
+    db: Database, room_nids: Iterable[int], reader_nid: int, event_ids: Iterable[str], upto: int
+) -> list[ReceiptMoved]:
+    """The reader's own receipts in the rooms, and others at chosen events, in order."""
+    rows = await db.fetch(SELECT_AT, list(room_nids), reader_nid, list(event_ids), upto)
+    return [ReceiptMoved(*row) for row in rows]
 
 
 SELECT_CHANGED = """

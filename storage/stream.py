@@ -125,6 +125,7 @@ class Stream:
         self._notified = asyncio.Event()
         self._target = 0
         self._listeners: list[Listener] = []
+        self._told_position = 0
         self.window = Window(window_bytes, 0)
 
     @property
@@ -136,9 +137,24 @@ class Stream:
         """Have `listener` called with every change from now on, before anybody is woken."""
         self._listeners.append(listener)
 
+    async def settled(self) -> int:
+        """The last position whose change is known here, once all listeners have heard of it."""
+        if self._told_position != self.window.position:
+            async with self._following:
+                pass
+        return self.window.position
+
+    async def reach(self, position: int) -> bool:
+        """Follow what other processes have committed up to a position; False if it is not there."""
+        async with self._following:
+            if self.window.position < position and position <= await current_position(self._db):
+                await self._read_up_to(position)
+        return self.window.position >= position
+
     async def open(self) -> None:
         """Begin at the position that the database has."""
         self.window = Window(self._window_bytes, await current_position(self._db))
+        self._told_position = self.window.position
 
     async def published(self, before: int, after: int, changes: Sequence[Change]) -> None:
         """Our committer has committed; the positions are those before and after."""
@@ -174,3 +190,4 @@ class Stream:
         self.window.position = position
         for listener in self._listeners:
             await listener(changes, own)
+        self._told_position = position

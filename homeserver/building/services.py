@@ -24,7 +24,7 @@ from homeserver.building.push import (
 from homeserver.building.rooms import build_reading, build_rooms
 from homeserver.building.server_notices import build_server_notices
 from homeserver.building.shared_rooms import build_shared_rooms
-from homeserver.building.sync import SyncParts, build_sync
+from homeserver.building.sync import SyncParts, build_syncs
 from homeserver.building.traffic import TrafficParts, build_traffic
 from homeserver.building.users import build_accounts, build_personal
 from homeserver.encryption.device_lists import DeviceLists
@@ -85,6 +85,9 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         device_lists,
     )
     traffic = build_traffic(core, servers, parts)
+    syncs = build_syncs(
+        core, SyncParts(clients, rules, push.counts, typing, ignored, invites), encryption
+    )
     for heard in (invites.heard, ignored.heard, rules.heard, typing.heard):
         core.tell(heard)
     return Services(
@@ -112,9 +115,8 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         transactions=traffic.transactions,
         sending=traffic.sending,
         version=hearth_version(),
-        sync=build_sync(
-            core, SyncParts(clients, rules, push.counts, typing, ignored, invites), encryption
-        ),
+        sync=syncs.sync,
+        sliding_sync=syncs.sliding,
         answering=build_answering(core, rooms, users, personal, encryption, media),
         notifications=Notifications(core.db, core.names, rules, push.contexts, clients),
         media=media,

@@ -15,6 +15,21 @@ from homeserver.sync.followers import Followers
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.live import LiveSync
 from homeserver.sync.service import Sync
+from homeserver.sync.sliding.connections import Connections
+from homeserver.sync.sliding.direct_rooms import DirectRooms
+from homeserver.sync.sliding.extensions.account_data import AccountData
+from homeserver.sync.sliding.extensions.e2ee import E2ee
+from homeserver.sync.sliding.extensions.reader import ExtensionReader
+from homeserver.sync.sliding.extensions.receipts import Receipts
+from homeserver.sync.sliding.extensions.to_device import ToDevice
+from homeserver.sync.sliding.extensions.typing import Typing as TypingExtension
+from homeserver.sync.sliding.lists import Lists
+from homeserver.sync.sliding.plan import Planner
+from homeserver.sync.sliding.room_facts import RoomFactsCache
+from homeserver.sync.sliding.room_orders import RoomOrders
+from homeserver.sync.sliding.rooms import RoomReader
+from homeserver.sync.sliding.service import SlidingParts, SlidingSync
+from homeserver.sync.window_events import WindowEvents
 from homeserver.users.invite_permission import InvitePermissions
 
 
@@ -30,7 +45,24 @@ class SyncParts:
     invites: InvitePermissions
 
 
-def build_sync(core: Core, parts: SyncParts, encryption: Encryption) -> Sync:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What both kinds of sync use."""
+
+    followers: Followers
+    events: WindowEvents
+    devices: DeviceNews
+
+
+@dataclass(frozen=True, slots=True)
+class Syncs:
+    """The two kinds of sync."""
+
+    sync: Sync
+    sliding: SlidingSync
+
+
+def build_syncs(core: Core, parts: SyncParts, encryption: Encryption) -> Syncs:
     """Everything that has happened, for clients that ask and wait."""
     typing = parts.typing
     followers = Followers(core.db, core.stream)
@@ -38,23 +70,69 @@ def build_sync(core: Core, parts: SyncParts, encryption: Encryption) -> Sync:
     typing.listen(
         lambda room_nid, _user, _typing: followers.typing_changed(room_nid, typing.serial)
     )
-    lazy = LazyMembers(core.cache_part)
-    shared = (
+    shared = Shared(
+        followers,
+        WindowEvents(core.names, parts.clients),
+        DeviceNews(core.db, core.names, encryption.inbox, encryption.one_time_keys),
+    )
+    return Syncs(
+        build_sync(core, parts, shared), build_sliding_sync(core, parts, shared, encryption)
+    )
+
+
+def build_sync(core: Core, parts: SyncParts, shared: Shared) -> Sync:
+    """`GET /sync`."""
+    both = (
         core.db,
         core.names,
         core.stream,
         parts.clients,
         parts.counts,
-        lazy,
-        typing,
+        LazyMembers(core.cache_part),
+        parts.typing,
         parts.push_rules,
         parts.ignored,
     )
     return Sync(
         core.stream,
-        followers,
-        LiveSync(*shared),
-        CatchUp(*shared, parts.invites),
-        DeviceNews(core.db, core.names, encryption.inbox, encryption.one_time_keys),
+        shared.followers,
+        LiveSync(*both, shared.events),
+        CatchUp(*both, parts.invites),
+        shared.devices,
         core.clock,
+    )
+
+
+def build_sliding_sync(
+    core: Core, parts: SyncParts, shared: Shared, encryption: Encryption
+) -> SlidingSync:
+    """Sliding sync; what it keeps in memory has a part of the caches' budget."""
+    part = core.cache_part
+    direct = DirectRooms(core.db, part // 8)
+    facts = RoomFactsCache(core.db, core.names, part // 4)
+    core.tell(direct.heard)
+    core.tell(facts.heard)
+    extensions = ExtensionReader(
+        ToDevice(encryption.inbox),
+        E2ee(shared.devices, encryption.one_time_keys),
+        AccountData(core.db, core.stream, parts.push_rules),
+        Receipts(core.db, core.stream),
+        TypingExtension(parts.typing),
+    )
+    return SlidingSync(
+        SlidingParts(
+            core.stream,
+            core.names,
+            shared.followers,
+            RoomOrders(core.db, core.stream),
+            Connections(core.db, core.clock, part),
+            Lists(core.db, core.names, facts, direct, parts.ignored, parts.invites, part // 2),
+            Planner(core.db, core.names),
+            RoomReader(
+                core.db, core.names, core.stream, parts.clients, shared.events, parts.counts
+            ),
+            extensions,
+            parts.ignored,
+        ),
+        part // 8,
     )

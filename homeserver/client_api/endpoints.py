@@ -52,6 +52,7 @@ from homeserver.client_api import (
     search,
     send_event,
     send_to_device,
+    sliding_sync,
     space_hierarchy,
     sync,
     tags,
@@ -133,5 +134,6 @@ ENDPOINTS: tuple[Endpoint[Call], ...] = (
     *user_directory.ENDPOINTS,
     *report_content.ENDPOINTS,
     *sync.ENDPOINTS,
+    *sliding_sync.ENDPOINTS,
     *notifications.ENDPOINTS,
 )

@@ -26,12 +26,21 @@ async def sync(call: Call) -> bytes:
         call.query_int("timeout", 0, minimum=0),
         await read_filter(call, call.query_optional_str("filter")),
         call.query_bool("full_state", default=False),
-        call.query_bool("use_state_after", default=False),
+        read_state_after(call),
     )
     set_presence = call.query_choice("set_presence", PRESENCES, "online")
     presence = call.services.personal.presence
     async with presence.syncing(call.user_id, call.user_nid, call.device_nid, set_presence):
         return await call.services.sync.sync(request)
+
+
+def read_state_after(call: Call) -> str | None:
+    """Under which name the client wants the state after the timeline, if it does."""
+    if call.query_bool("use_state_after"):
+        return "state_after"
+    if call.query_bool("org.matrix.msc4222.use_state_after"):
+        return "org.matrix.msc4222.state_after"
+    return None
 
 
 async def read_filter(call: Call, text: str | None) -> SyncFilter:

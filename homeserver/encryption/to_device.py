@@ -113,17 +113,19 @@ class Inbox:
         empty_upto = self._empty_upto.get(device_nid)
         return bool(device_nid) and (empty_upto is None or empty_upto < added)
 
-    async def take(self, device_nid: int, delivered: int, upto: int) -> tuple[Sequence[bytes], int]:
+    async def take(
+        self, device_nid: int, delivered: int, upto: int, limit: int = MAX_AT_ONCE
+    ) -> tuple[Sequence[bytes], int]:
         """The device's next messages after those that it has, and how far they go.
 
         What the device has by now is deleted. If messages up to `upto` are left, the position is
         that of the last that is given, and `upto` otherwise.
         """
-        rows = await take_to_device(self._db, device_nid, delivered, upto, MAX_AT_ONCE + 1)
+        rows = await take_to_device(self._db, device_nid, delivered, upto, limit + 1)
         if not rows:
             self._empty_upto.put(device_nid, upto, ENTRY_COST)
-        given = rows[:MAX_AT_ONCE]
-        reached = given[-1][0] if len(rows) > MAX_AT_ONCE else upto
+        given = rows[:limit]
+        reached = given[-1][0] if len(rows) > limit else upto
         return [message for _, message in given], reached
 
 

@@ -22,7 +22,7 @@ from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
 from homeserver.sync.stripped import read_stripped_states
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
-from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines
+from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines, timeline_limit
 from homeserver.sync.token import SyncToken
 from homeserver.sync.told_states import ToldStates
 from storage.account_data import account_data_after, account_data_of_rooms, all_account_data
@@ -105,16 +105,17 @@ class CatchUp:
 
     async def _read_timelines(self, reading: Reading) -> None:
         sections, since = reading.sections, reading.since
+        wanted = reading.request.wanted.room.timeline
+        limit = timeline_limit(wanted)
         spans = [
-            Span(nid, BEGINNING if nid in sections.new else since, reading.upto)
+            Span(nid, BEGINNING if nid in sections.new else since, reading.upto, limit)
             for nid in sections.joined
         ]
-        spans += [Span(nid, since, own.position) for nid, own in sections.left.items()]
+        spans += [Span(nid, since, own.position, limit) for nid, own in sections.left.items()]
         memberships = {
             nid: OwnMembership(own.membership, own.position, own.event_nid, forgotten=False)
             for nid, own in reading.follower.rooms.items()
         }
-        wanted = reading.request.wanted.room.timeline
         spans = [span for span in spans if wanted.allows_room(reading.rooms[span.room_nid])]
         reading.timelines = await read_timelines(
             self._db,

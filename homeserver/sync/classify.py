@@ -3,7 +3,7 @@
 Source: client-server API, `GET /sync`, the keys of `rooms`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from federation.protocol.auth_events import member_place
@@ -13,16 +13,17 @@ from storage.changes import Membership
 from storage.database import Database
 from storage.events import get_events
 from storage.names import Names
+from storage.visible_rooms import forgotten_among
 
 SELECT_MEMBERSHIP_AT = """
     SELECT r.room_nid, e.json
-      FROM unnest($1::integer[]) AS r (room_nid)
+      FROM unnest($1::integer[], $2::bigint[]) AS r (room_nid, position)
      CROSS JOIN LATERAL (
            SELECT json
              FROM events
             WHERE events.room_nid = r.room_nid
-              AND events.place_nid = $2
-              AND events.stream_position <= $3
+              AND events.place_nid = $3
+              AND events.stream_position <= r.position
             ORDER BY events.stream_position DESC
             LIMIT 1) AS e
 """
@@ -79,25 +80,18 @@ async def classify_changed(
             sections.joined[room_nid] = own
     # A room that was left and forgotten is told of too, or other devices would keep it for ever.
     if moved:
-        before = await memberships_at(db, names, follower, moved, since)
+        before = await memberships_at(db, names, follower, dict.fromkeys(moved, since))
         unknown = {nid for nid in moved if before.get(nid) != "join"}
         sections.new = unknown & {*sections.joined, *sections.left}
         sections.outside = await _outside(db, sections.left)
     return sections
 
 
-SELECT_FORGOTTEN = """
-    SELECT room_nid
-      FROM memberships
-     WHERE user_nid = $1 AND room_nid = ANY($2::integer[]) AND forgotten
-"""
-
-
 async def _drop_forgotten(db: Database, follower: Follower, sections: Sections) -> None:
     """Leave out the left rooms that the user has forgotten."""
     if sections.left:
-        for row in await db.fetch(SELECT_FORGOTTEN, follower.user_nid, list(sections.left)):
-            del sections.left[row[0]]
+        for room_nid in await forgotten_among(db, follower.user_nid, sections.left):
+            del sections.left[room_nid]
 
 
 async def _outside(db: Database, left: Mapping[int, RoomMembership]) -> set[int]:
@@ -111,11 +105,11 @@ async def _outside(db: Database, left: Mapping[int, RoomMembership]) -> set[int]
 
 
 async def memberships_at(
-    db: Database, names: Names, follower: Follower, room_nids: Iterable[int], position: int
+    db: Database, names: Names, follower: Follower, positions: Mapping[int, int]
 ) -> dict[int, str]:
-    """The user's membership of each room as of a position, where there was one."""
+    """The user's membership of each room as of a position (by room), where there was one."""
     place = await names.places.get_nid(member_place(follower.user_id))
-    rows = await db.fetch(SELECT_MEMBERSHIP_AT, list(room_nids), place, position)
+    rows = await db.fetch(SELECT_MEMBERSHIP_AT, list(positions), list(positions.values()), place)
     return {
         room_nid: str(decode(encoded)["content"].get("membership")) for room_nid, encoded in rows
     }

@@ -65,7 +65,9 @@ class DeviceNews:
         left: list[int] = []
         moved = {n: own for n, own in follower.rooms.items() if since < own.position <= upto}
         if moved:
-            before = await memberships_at(self._db, self._names, follower, moved, since)
+            before = await memberships_at(
+                self._db, self._names, follower, dict.fromkeys(moved, since)
+            )
             for room_nid, own in moved.items():
                 was_joined = before.get(room_nid) == "join"
                 if own.membership is Membership.JOIN and not was_joined:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import UserId
+from homeserver.sync.room_order import RoomOrder
 from storage.changes import (
     AccountDataSet,
     Change,
@@ -62,6 +63,7 @@ class Follower:
         "changed",
         "devices_changed",
         "membership_changed",
+        "order",
         "rooms",
         "to_device_added",
         "typing_changed",
@@ -81,6 +83,8 @@ class Follower:
         """A position that is not before the latest at which somebody's devices may have changed for
         the user, or come into view, or out of it."""
         self.typing_changed = 0
+        self.order: RoomOrder | None = None
+        """The rooms by their activity, if a client of the user's wants them so."""
         self.to_device_added = position
         """A position that is not before the latest message for a device of the user."""
         self.waiters: set[asyncio.Future[None]] = set()
@@ -167,6 +171,8 @@ class Followers:
             for follower in self._concerned(change):
                 follower.changed = change.position
                 concerned.add(follower)
+                if follower.order is not None:
+                    follower.order.note(change)
                 if isinstance(change, ToDeviceAdded):
                     follower.to_device_added = change.position
                 elif concerns_devices(change):

@@ -10,13 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from federation.protocol.auth_events import member_place
-from federation.protocol.event_rendering import dump_event
 from federation.protocol.filters import EventFormat, RoomEventFilter, SyncFilter
 from homeserver.push.counts import UnreadCounts
-from homeserver.rooms.client_events import ClientEvents, build_fields
+from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.history_token import received_before
 from homeserver.rooms.history_visibility import SeenEvent
 from homeserver.rooms.viewer import Viewer
@@ -29,15 +26,12 @@ from homeserver.sync.room_states import StateWanted, read_members
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
-from storage.cache import Cache
+from homeserver.sync.window_events import WindowEvents
 from storage.changes import EventAdded, Membership, ReceiptMoved
 from storage.database import Database
 from storage.names import Names
 from storage.presence import presence_after, presence_of
 from storage.stream import Stream
-
-RENDERED_BYTES = 4_000_000
-JOINED = b',"unsigned":{"membership":"join"}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +69,7 @@ class LiveSync:
         typing: TypingUsers,
         account_data: ShownAccountData,
         ignored: IgnoredUsers,
+        events: WindowEvents,
     ) -> None:
         self._db = db
         self._names = names
@@ -85,7 +80,7 @@ class LiveSync:
         self._typing = typing
         self._account_data = account_data
         self._ignored = ignored
-        self._rendered: Cache[int, bytes] = Cache(RENDERED_BYTES)
+        self._events = events
 
     @property
     def typing_serial(self) -> int:
@@ -104,7 +99,7 @@ class LiveSync:
             return None
         upto = SyncToken(window.position, self._typing.serial)
         news = self._collect(follower, since.position, wanted)
-        if news is None or (request.use_state_after and has_state(news)):
+        if news is None or (request.state_after is not None and changes_state(news)):
             return None
         account_data = window.account_data_changes(follower.user_nid, since.position)
         typing = self._typing.changed_after(since.typing, follower.joined)
@@ -176,7 +171,7 @@ class LiveSync:
             for item in news
             if item.events and wanted.timeline.allows_room(ids[item.room_nid])
         }
-        rendered = await self._render(flatten(shown.values()), request.viewer)
+        rendered = await self._events.render(flatten(shown.values()), request.viewer)
         members = await self._members(shown, request) if wanted.state.lazy_load_members else {}
         summaries = await self._summaries(follower, news)
         for item in news:
@@ -202,39 +197,6 @@ class LiveSync:
             return {}
         nameless = await find_nameless(self._db, self._names, changed)
         return await read_summaries(self._db, changed, nameless, follower.user_nid)
-
-    async def _render(self, added: Sequence[EventAdded], viewer: Viewer) -> dict[int, bytes]:
-        """The JSON of events that came while the viewer was joined, by number."""
-        parents = {parent_of(item.event.content) for item in added}
-        rendered: dict[int, bytes] = {}
-        rest = []
-        for item in added:
-            simple = self._render_simple(item, viewer)
-            if simple is None or item.event.event_id in parents:
-                rest.append(SeenEvent(item.event, "join"))
-            else:
-                rendered[item.event.event_nid] = simple
-        if rest:
-            encoded = await self._clients.render(rest, viewer, with_room_id=False)
-            rendered |= {seen.event.event_nid: e for seen, e in zip(rest, encoded, strict=True)}
-        return rendered
-
-    def _render_simple(self, added: EventAdded, viewer: Viewer) -> bytes | None:
-        event = added.event
-        if event.replaces_nid is not None:
-            return None
-        base = self._rendered.get(event.event_nid)
-        if base is None:
-            room = self._names.rooms.cached(event.room_nid)
-            if room is None:
-                return None
-            base = dump_event(build_fields(event, room, with_room_id=False))[:-1]
-            self._rendered.put(event.event_nid, base, len(base) + 150)
-        echo = added.echo
-        if echo is not None and echo.device_nid == viewer.device_nid:
-            unsigned = {"membership": "join", "transaction_id": echo.txn_id}
-            return base + b',"unsigned":' + orjson.dumps(unsigned) + b"}"
-        return base + JOINED
 
     async def _members(
         self, shown: Mapping[int, Sequence[EventAdded]], request: SyncRequest
@@ -333,13 +295,6 @@ def flatten(parts: Iterable[Sequence[EventAdded]]) -> list[EventAdded]:
     return [added for part in parts for added in part]
 
 
-def has_state(news: Sequence[RoomNews]) -> bool:
-    """Whether a state event is among the news."""
-    return any(added.event.state_key is not None for item in news for added in item.events)
-
-
-def parent_of(content: Mapping[str, Any]) -> str | None:
-    """The event that an event relates to."""
-    relation = content.get("m.relates_to")
-    parent = relation.get("event_id") if isinstance(relation, Mapping) else None
-    return parent if isinstance(parent, str) else None
+def changes_state(news: Sequence[RoomNews]) -> bool:
+    """Whether the state of a room is another one since the news."""
+    return any(added.changes_state for item in news for added in item.events)

@@ -16,4 +16,8 @@ class SyncRequest:
     timeout_ms: int
     wanted: SyncFilter
     full_state: bool
-    use_state_after: bool
+    state_after: str | None
+    """The name under which the state at the end of timelines is told; None for that at the start.
+
+    Source: MSC4222 for the unstable name.
+    """

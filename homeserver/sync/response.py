@@ -73,17 +73,17 @@ class SyncBody:
         )
 
 
-def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: bool) -> bytes:
+def render(body: SyncBody, now_ms: int, *, with_threads: bool, state_after: str | None) -> bytes:
     """The JSON of a response. Source: client-server API, `GET /sync`."""
     rooms: dict[str, Any] = {}
     if body.joined:
         rooms["join"] = {
-            room_id: room_body(section, with_threads, use_state_after)
+            room_id: room_body(section, with_threads, state_after)
             for room_id, section in body.joined.items()
         }
     if body.left:
         rooms["leave"] = {
-            room_id: room_body(section, with_threads, use_state_after)
+            room_id: room_body(section, with_threads, state_after)
             for room_id, section in body.left.items()
         }
     if body.invited:
@@ -117,7 +117,7 @@ def render(body: SyncBody, now_ms: int, *, with_threads: bool, use_state_after: 
     return orjson.dumps(result)
 
 
-def room_body(section: RoomSection, with_threads: bool, use_state_after: bool) -> dict[str, Any]:
+def room_body(section: RoomSection, with_threads: bool, state_after: str | None) -> dict[str, Any]:
     """A room under `join` or `leave`."""
     body: dict[str, Any] = {
         "timeline": {
@@ -125,9 +125,7 @@ def room_body(section: RoomSection, with_threads: bool, use_state_after: bool) -
             "limited": section.is_limited,
             "prev_batch": section.prev_batch,
         },
-        "state_after" if use_state_after else "state": {
-            "events": [orjson.Fragment(event) for event in section.state]
-        },
+        state_after or "state": {"events": [orjson.Fragment(event) for event in section.state]},
         "account_data": {"events": account_data_events(section.account_data)},
         "ephemeral": {"events": section.ephemeral},
     }

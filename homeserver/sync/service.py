@@ -90,7 +90,7 @@ class Sync:
             body,
             self._clock(),
             with_threads=request.wanted.room.timeline.unread_thread_notifications,
-            use_state_after=request.use_state_after,
+            state_after=request.state_after,
         )
 
 

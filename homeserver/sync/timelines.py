@@ -31,18 +31,23 @@ MOST_EXAMINED = 10_000
 class Span:
     """A stretch of a room's stream, from after `since` up to and including `upto`.
 
-    `gap` is the last gap in it; what is below is left out.
+    At most `limit` of its events are shown. `gap` is the last gap in it; what is below is left out.
     """
 
     room_nid: int
     since: int
     upto: int
+    limit: int
     gap: HistoryGap | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether the room is shown from the end of its history."""
         return self.since == BEGINNING
+
+    def examined(self, factor: int) -> int:
+        """How many events are looked at, to find out whether there are more than are shown."""
+        return (self.limit + 1) * factor
 
     @property
     def received_after(self) -> int:
@@ -72,7 +77,8 @@ class Timeline:
 
 SELECT_RECEIVED = f"""
     SELECT {COLUMNS}
-      FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS span (room_nid, since, upto)
+      FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[])
+        AS span (room_nid, since, upto, examined)
      CROSS JOIN LATERAL (
            SELECT *
              FROM events
@@ -80,13 +86,13 @@ SELECT_RECEIVED = f"""
               AND events.stream_position > span.since
               AND events.stream_position <= span.upto
             ORDER BY events.stream_position DESC
-            LIMIT $4) AS e
+            LIMIT span.examined) AS e
 """  # noqa: S608 - constants of ours
 
 SELECT_ENDS = f"""
     SELECT {COLUMNS}
-      FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[])
-        AS span (room_nid, depth, position, upto)
+      FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[])
+        AS span (room_nid, depth, position, upto, examined)
      CROSS JOIN LATERAL (
            SELECT *
              FROM events
@@ -94,7 +100,7 @@ SELECT_ENDS = f"""
               AND (events.depth, events.stream_position) > (span.depth, span.position)
               AND events.stream_position <= span.upto
             ORDER BY events.depth DESC, events.stream_position DESC
-            LIMIT $5) AS e
+            LIMIT span.examined) AS e
 """  # noqa: S608
 
 
@@ -107,13 +113,12 @@ async def read_timelines(
     wanted: RoomEventFilter,
     ignored: frozenset[str],
 ) -> dict[int, Timeline]:
-    """The timelines of the spans, by room; at most the filter's limit of events in each."""
-    limit = timeline_limit(wanted)
+    """The timelines of the spans, by room."""
     done: dict[int, Timeline] = {}
-    examined = limit + 1 if wanted.is_empty and not ignored else 8 * limit + 1
+    factor = 1 if wanted.is_empty and not ignored else 8
     left = await cut_at_gaps(db, spans)
     while left:
-        newest_first = await read_spans(db, left, examined)
+        newest_first = await read_spans(db, left, factor)
         everything = [event for events in newest_first.values() for event in events]
         seen = await see_events(db, names, viewer, everything, memberships)
         by_room: dict[int, list[SeenEvent]] = {}
@@ -123,11 +128,12 @@ async def read_timelines(
         for span in left:
             read = newest_first.get(span.room_nid, [])
             kept = select_wanted(by_room.get(span.room_nid, []), wanted, ignored)
-            if len(kept) <= limit and len(read) >= examined and examined < MOST_EXAMINED:
+            examined = span.examined(factor)
+            if len(kept) <= span.limit and len(read) >= examined and examined < MOST_EXAMINED:
                 again.append(span)
             else:
-                done[span.room_nid] = build_timeline(span, read, kept, limit, examined)
-        left, examined = again, examined * 8
+                done[span.room_nid] = build_timeline(span, read, kept, examined)
+        left, factor = again, factor * 8
     return done
 
 
@@ -165,12 +171,11 @@ def build_timeline(
     span: Span,
     read: Sequence[StoredEvent],
     kept: Sequence[SeenEvent],
-    limit: int,
     examined: int,
 ) -> Timeline:
     """The timeline of a span from what was read of it; both lists have the newest first."""
-    shown = tuple(reversed(kept[:limit]))
-    is_limited = len(kept) > limit or len(read) >= examined or span.gap is not None
+    shown = tuple(reversed(kept[: span.limit]))
+    is_limited = len(kept) > span.limit or len(read) >= examined or span.gap is not None
     is_complete = not is_limited and len(shown) == len(read)
     prev_batch = find_prev_batch(span, shown[0].event if shown else None, read)
     return Timeline(span.room_nid, shown, is_limited, is_complete, str(prev_batch))
@@ -188,9 +193,9 @@ def find_prev_batch(
 
 
 async def read_spans(
-    db: Database, spans: Sequence[Span], limit: int
+    db: Database, spans: Sequence[Span], factor: int
 ) -> dict[int, list[StoredEvent]]:
-    """The newest `limit` events of each span, newest first, by room."""
+    """The newest events of each span, newest first, by room: `factor` times what it may show."""
     whole = [span for span in spans if span.is_whole]
     rest = [span for span in spans if not span.is_whole]
     by_room: dict[int, list[StoredEvent]] = {}
@@ -201,7 +206,7 @@ async def read_spans(
             [span.after[0] for span in whole],
             [span.after[1] for span in whole],
             [span.upto for span in whole],
-            limit,
+            [span.examined(factor) for span in whole],
         )
         for event in map(event_of_row, rows):
             by_room.setdefault(event.room_nid, []).append(event)
@@ -213,7 +218,7 @@ async def read_spans(
             [span.room_nid for span in rest],
             [span.received_after for span in rest],
             [span.upto for span in rest],
-            limit,
+            [span.examined(factor) for span in rest],
         )
         late: dict[int, list[StoredEvent]] = {}
         for event in map(event_of_row, rows):

@@ -67,7 +67,7 @@ class ToldStates:
         timelines = {}
         for nid in found:
             timeline = reading.timelines.get(nid)
-            items = timeline.events if timeline and not reading.request.use_state_after else ()
+            items = timeline.events if timeline and not reading.request.state_after else ()
             shown = {item.event.event_nid: item.event for item in items}
             known = BEGINNING if reading.is_whole(nid) or members is not None else reading.since
             upto = (
@@ -173,10 +173,9 @@ def needs_state(reading: Reading, room_nid: int) -> bool:
     timeline = reading.timelines.get(room_nid)
     if timeline is None:
         return True
-    if reading.request.use_state_after:
-        return not timeline.is_complete or any(
-            item.event.state_key is not None for item in timeline.events
-        )
+    if reading.request.state_after:
+        # The end of a fork may change the state whatever it is itself.
+        return not timeline.is_complete or bool(timeline.events)
     return not timeline.is_complete
 
 

@@ -303,3 +303,68 @@ async def until_waiting(homes: Homes, client: Client) -> None:
     user_nid = await homes.services.names.users.get_nid(client.user_id)
     while not followers._by_user[user_nid].waiters:
         await asyncio.sleep(0)
+
+
+SLIDING = "unstable/org.matrix.simplified_msc3575/sync"
+ELEMENT_ASKS: dict[str, Any] = {
+    "conn_id": "room-list",
+    "lists": {
+        "all": {
+            "ranges": [[0, 99]],
+            "timeline_limit": 5,
+            "required_state": [["m.room.member", "$LAZY"], ["m.room.name", ""]],
+            "filters": {"not_room_types": ["org.example.unseen"]},
+        }
+    },
+    "extensions": {
+        name: {"enabled": True} for name in ("to_device", "e2ee", "account_data", "receipts")
+    },
+}
+
+
+async def test_sliding_sync_that_begins(homes: Homes, worlds: list[World]) -> None:
+    async def ask(client: Client, world: World) -> Answer:
+        del world
+        return await client.post(SLIDING, ELEMENT_ASKS)
+
+    await check_independence(homes, worlds, ask, lambda body: len(body["rooms"]))
+
+
+async def test_sliding_sync_after_a_while(homes: Homes, worlds: list[World]) -> None:
+    pos: dict[int, str] = {}
+    for world in worlds:
+        body = (await world.reader.post(SLIDING, ELEMENT_ASKS)).ok()
+        pos[world.size] = body["pos"]
+        for n, room_id in enumerate(world.rooms):
+            await add_news(room_id, world.reader, world.friends[n], 3)
+
+    async def ask(client: Client, world: World) -> Answer:
+        return await client.post(SLIDING, ELEMENT_ASKS, pos=pos[world.size])
+
+    await check_independence(homes, worlds, ask, lambda body: len(body["rooms"]))
+
+
+async def test_sliding_sync_that_keeps_up_takes_no_query(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    rooms = [await alice.create_room(preset="public_chat") for _ in range(SMALL)]
+    for room_id in rooms:
+        await bob.join(room_id)
+    pos = (await bob.post(SLIDING, ELEMENT_ASKS)).ok()["pos"]
+    for room_id in rooms:
+        await alice.send(room_id, "the first one")
+        pos = (await bob.post(SLIDING, ELEMENT_ASKS, pos=pos)).ok()["pos"]
+    CURRENT_REQUEST_ID.set(OURS)
+    hello = NewEvent(
+        UserId(alice.user_id), "m.room.message", {"msgtype": "m.text", "body": "hello"}
+    )
+    with watching(homes.services.db) as queries:
+        for room_id in rooms:
+            asked = bob.post(SLIDING, ELEMENT_ASKS, pos=pos, timeout=20_000)
+            waiting = asyncio.create_task(asked)
+            await until_waiting(homes, bob)
+            await homes.services.send.send(room_id, hello)
+            async with asyncio.timeout(10):
+                news = (await waiting).ok()
+            pos = news["pos"]
+            assert list(news["rooms"]) == [room_id]
+    assert queries.texts == []

@@ -196,6 +196,25 @@ async def test_a_gap_tells_the_state_that_changed_in_it(homes: Homes) -> None:
     assert texts == [f"{n}" for n in range(10, -1, -1)]
 
 
+async def test_the_state_after_the_timeline_goes_by_the_name_that_was_asked_for(
+    homes: Homes,
+) -> None:
+    alice = await homes.user()
+    room_id = await alice.create_room()
+    since = (await alice.sync())["next_batch"]
+    await alice.set_state(room_id, "m.room.topic", {"topic": "new"})
+    unstable, stable = "org.matrix.msc4222.use_state_after", "use_state_after"
+
+    async def told(**query: str) -> set[str]:
+        room = (await alice.sync(since, **query))["rooms"]["join"][room_id]
+        return {key for key in room if "state" in key}
+
+    assert await told(**{unstable: "true"}) == {"org.matrix.msc4222.state_after"}
+    assert await told(**{stable: "true"}) == {"state_after"}
+    assert await told(**{stable: "true", unstable: "true"}) == {"state_after"}
+    assert await told(**{stable: "false"}) == {"state"}
+
+
 async def test_full_state_tells_all_state_of_all_rooms(homes: Homes) -> None:
     alice = await homes.user()
     room_id = await alice.create_room(name="Kitchen")

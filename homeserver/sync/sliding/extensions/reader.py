@@ -1,0 +1,121 @@
+"""All extensions of one answer, and their shape."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from homeserver.rooms.viewer import Viewer
+from homeserver.sync.response import SIGNED_CURVE, account_data_events, typing_event
+from homeserver.sync.sliding.extensions.account_data import AccountData, AccountDataTold
+from homeserver.sync.sliding.extensions.e2ee import E2ee, E2eeTold
+from homeserver.sync.sliding.extensions.receipts import Receipts
+from homeserver.sync.sliding.extensions.scope import Round
+from homeserver.sync.sliding.extensions.to_device import MessagesTold, ToDevice
+from homeserver.sync.sliding.extensions.typing import Typing
+from homeserver.sync.sliding.request import Extensions
+
+
+@dataclass(slots=True)
+class ExtensionsTold:
+    """What the extensions tell; None for one that is not wanted."""
+
+    to_device: MessagesTold | None = None
+    e2ee: E2eeTold | None = None
+    account_data: AccountDataTold | None = None
+    receipts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    typing: dict[int, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that the client waits for."""
+        return not (
+            (self.to_device and self.to_device.messages)
+            or (self.e2ee and not self.e2ee.is_empty)
+            or (self.account_data and not self.account_data.is_empty)
+            or self.receipts
+            or self.typing
+        )
+
+    @property
+    def room_nids(self) -> set[int]:
+        """The rooms that something is told of."""
+        rooms = self.account_data.rooms.keys() if self.account_data else set[int]()
+        return {*self.receipts, *self.typing, *rooms}
+
+    def body(self, ids: Mapping[int, str]) -> dict[str, Any]:
+        """As clients see it, with the IDs of rooms."""
+        body: dict[str, Any] = {}
+        if self.to_device is not None:
+            body["to_device"] = {
+                "next_batch": str(self.to_device.next_batch),
+                "events": [orjson.Fragment(one) for one in self.to_device.messages],
+            }
+        if self.e2ee is not None:
+            body["e2ee"] = e2ee_body(self.e2ee)
+        if self.account_data is not None and not self.account_data.is_empty:
+            body["account_data"] = {
+                "global": account_data_events(self.account_data.account),
+                "rooms": {
+                    ids[nid]: account_data_events(rows)
+                    for nid, rows in self.account_data.rooms.items()
+                },
+            }
+        if self.receipts:
+            body["receipts"] = {"rooms": {ids[nid]: e for nid, e in self.receipts.items()}}
+        if self.typing:
+            events = {ids[nid]: typing_event(users) for nid, users in self.typing.items()}
+            body["typing"] = {"rooms": events}
+        return body
+
+
+def e2ee_body(told: E2eeTold) -> dict[str, Any]:
+    """What is told of encryption."""
+    body: dict[str, Any] = {
+        # Clients that see no count take the server for one that counts no keys.
+        "device_one_time_keys_count": {SIGNED_CURVE: 0, **told.keys.one_time_keys},
+        "device_unused_fallback_key_types": told.keys.unused_fallback_keys,
+    }
+    if not told.is_empty:
+        body["device_lists"] = {
+            "changed": sorted(told.devices.changed),
+            "left": sorted(told.devices.left),
+        }
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionReader:
+    """Reads what the extensions of a request tell."""
+
+    to_device: ToDevice
+    e2ee: E2ee
+    account_data: AccountData
+    receipts: Receipts
+    typing: Typing
+
+    async def read(
+        self,
+        wanted: Extensions,
+        viewer: Viewer,
+        answer: Round,
+        timelines: Mapping[int, Sequence[str]],
+        ignored: frozenset[str],
+    ) -> ExtensionsTold:
+        """What they tell in an answer; `timelines` has the events that rooms are shown with."""
+        told = ExtensionsTold()
+        follower, pos = answer.situation.follower, answer.situation.pos
+        if wanted.to_device is not None:
+            told.to_device = await self.to_device.tell(
+                follower, viewer.device_nid, wanted.to_device, answer.upto
+            )
+        if wanted.e2ee:
+            told.e2ee = await self.e2ee.tell(follower, viewer.device_nid, pos, answer.upto)
+        if wanted.account_data is not None:
+            told.account_data = await self.account_data.tell(answer, wanted.account_data)
+        if wanted.receipts is not None:
+            told.receipts = await self.receipts.tell(answer, wanted.receipts, timelines, ignored)
+        if wanted.typing is not None:
+            told.typing = self.typing.tell(answer, wanted.typing)
+        return told

@@ -1,0 +1,33 @@
+"""One connection served by two processes over one database."""
+
+import aiohttp
+
+from homeserver.app import running
+from tests.homeserver.conftest import Client, Homes
+from tests.homeserver.sliding.slider import Slider, rooms_in, texts
+
+
+async def test_a_connection_may_go_from_one_process_to_the_other(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    rooms = [await alice.create_room(preset="public_chat") for _ in range(3)]
+    for room_id in rooms:
+        await bob.join(room_id)
+    slider = Slider(bob)
+    slider.lists = {"all": rooms_in(0, 9)}
+    await slider.next()
+    async with running(homes.services.settings) as server, aiohttp.ClientSession() as session:
+        there = Client(session, f"http://127.0.0.1:{server.port}")
+        there.token, there.user_id = bob.token, bob.user_id
+        for number in range(6):
+            room_id = rooms[number % 3]
+            await alice.send(room_id, f"{number}")
+            slider.client = (there, bob)[number % 2]
+            answer = await slider.next(timeout_ms=20_000)
+            assert texts(answer["rooms"][room_id]) == [f"{number}"]
+            assert set(answer["rooms"]) == {room_id}
+        await alice.set_state(rooms[0], "m.room.topic", {"topic": "told once"})
+        slider.client = there
+        room = (await slider.next(timeout_ms=20_000))["rooms"][rooms[0]]
+        assert "m.room.topic" in {e["type"] for e in room["required_state"]}
+        slider.client = bob
+        assert (await slider.next())["rooms"] == {}
