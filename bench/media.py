@@ -98,7 +98,7 @@ def launch(launcher: Path, directory: Path) -> tuple["subprocess.Popen[bytes]", 
 
 async def log_in(session: aiohttp.ClientSession) -> None:
     """Wait for the server and make an account."""
-    for _ in range(600):
+    for _ in range(3000):
         try:
             async with session.get("/_matrix/client/versions") as response:
                 if response.status == 200:

@@ -215,3 +215,54 @@ DELETE = """
 async def delete_media(db: Database, media_ids: Sequence[str], now: int) -> None:
     """Forget media of ours; their contents are deleted later, if nothing else has them."""
     await db.execute(DELETE, list(media_ids), now)
+
+
+SELECT_KNOWN = """
+    SELECT origin, media_id
+      FROM media
+      JOIN unnest($1::text[], $2::text[]) AS named (origin, media_id) USING (origin, media_id)
+"""
+
+
+async def known_media(db: Database, names: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the names (origin and ID) under which there is something."""
+    origins, ids = [name[0] for name in names], [name[1] for name in names]
+    return {(row[0], row[1]) for row in await db.fetch(SELECT_KNOWN, origins, ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A file that comes from another program, with all that it knew of it."""
+
+    origin: str
+    media_id: str
+    content_nid: int
+    user_nid: int | None
+    content_type: str
+    upload_name: str | None
+    created_ts: int
+    last_access_ts: int
+    needs_token: bool
+    quarantined_by: str | None
+    is_protected: bool
+
+
+IMPORT = """
+    WITH added AS (
+        INSERT INTO media (origin, media_id, content_nid, user_nid, content_type, upload_name,
+                           created_ts, last_access_ts, needs_token, quarantined_by, is_protected)
+        SELECT *
+          FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::text[], $6::text[],
+                      $7::bigint[], $8::bigint[], $9::boolean[], $10::text[], $11::boolean[])
+            ON CONFLICT (origin, media_id) DO NOTHING
+     RETURNING content_nid, quarantined_by)
+    UPDATE media_contents
+       SET is_quarantined = true
+     WHERE content_nid IN (SELECT content_nid FROM added WHERE quarantined_by IS NOT NULL)
+"""
+
+
+async def import_media(db: Database, imported: Sequence[Imported]) -> None:
+    """Add files with their names; names that are taken stay as they are."""
+    fields = [[getattr(one, name) for one in imported] for name in Imported.__slots__]
+    await db.execute(IMPORT, *fields)

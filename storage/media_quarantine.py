@@ -97,7 +97,8 @@ SELECT_IN_ROOM = r"""
       FROM (SELECT json
               FROM events
               JOIN rooms USING (room_nid)
-             WHERE room_id = $1 AND stream_position > $2 AND stream_position <= $3) AS e,
+             WHERE room_id = $1 AND stream_position > $2 AND stream_position <= $3
+               AND place_nid IS NULL) AS e,
            regexp_matches(convert_from(json, 'UTF8'),
                           '"mxc://([^"/]+)/([A-Za-z0-9_-]{1,255})"', 'g') AS found
 """
@@ -116,9 +117,10 @@ SELECT_STRETCH = """
 async def media_in_room(
     db: Database, room_id: RoomId, after: int, limit: int
 ) -> tuple[int | None, list[Name]]:
-    """The media that events of a room name, those of the next `limit` events after a position.
+    """The media that messages of a room name, those of the next `limit` events after a position.
 
-    Also the position of the last of them; None when there are no more.
+    State is left out: a member's avatar belongs to the member. Also the position of the last of
+    the events; None when there are no more.
     """
     last, _ = await db.fetchrow(SELECT_STRETCH, room_id, after, limit)
     if last is None:

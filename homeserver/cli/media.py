@@ -14,6 +14,7 @@ from homeserver.cli.errors import CommandError
 if TYPE_CHECKING:
     from homeserver.cli.media_desk import MediaDesk
     from homeserver.media.upkeep import Disagreement
+    from homeserver.takeover.synapse_media import Progress
     from storage.media_upkeep import Listed, Usage
 
 T = TypeVar("T")
@@ -180,6 +181,36 @@ def check(config: ConfigOption = None) -> None:
     typer.echo(f"{len(found.missing)} files are missing, {len(found.stray)} are nobody's.")
     if found.missing:
         raise typer.Exit(1)
+
+
+@app.command("import-synapse")
+def import_synapse(
+    directory: Annotated[Path, typer.Argument(help="Synapse's media_store_path.")],
+    database: Annotated[
+        str, typer.Option("--database", help="The URL of Synapse's PostgreSQL database.")
+    ],
+    remote: Annotated[
+        bool, typer.Option("--remote/--no-remote", help="Other servers' files too.")
+    ] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Take Synapse's files over, by links where that is possible; may be repeated.
+
+    Only reads there. May run while Synapse does, and once more when it has stopped.
+    """
+    if not (directory / "local_content").is_dir():
+        raise CommandError(f"{directory} is not Synapse's media directory: no local_content.")
+
+    async def take(desk: "MediaDesk") -> "Progress":
+        return await desk.take_from_synapse(directory, database, report, remote=remote)
+
+    def report(progress: "Progress") -> None:
+        typer.echo(f"{progress.taken + progress.known} files", err=True)
+
+    done = at_the_desk(config, take)
+    typer.echo(
+        f"{done.taken} files are taken over, {done.known} were here, {done.missing} are missing."
+    )
 
 
 def at_the_desk(config: Path | None, task: "Callable[[MediaDesk], Awaitable[T]]") -> T:

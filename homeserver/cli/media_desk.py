@@ -1,8 +1,9 @@
 """The media of a server whose process is somewhere else, or does not run."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from federation.protocol.identifiers import ServerName, UserId, build_user_id
 from homeserver.building.media import build_store
@@ -14,6 +15,12 @@ from homeserver.media.contents import Contents
 from homeserver.media.incoming import Incoming
 from homeserver.media.quarantine import Quarantine
 from homeserver.media.upkeep import Upkeep
+from homeserver.takeover.synapse_media import (
+    Progress,
+    SynapseMedia,
+    local_files,
+    remote_files,
+)
 from migrations.apply import apply_migrations
 from storage.database import Pool, connect, open_pool
 from storage.names import Names
@@ -40,6 +47,28 @@ class MediaDesk:
         if user_nid is None:
             raise CommandError(f"There is no user {user_id}.")
         return user_nid
+
+    async def take_from_synapse(
+        self,
+        directory: Path,
+        database_url: str,
+        report: Callable[[Progress], None],
+        *,
+        remote: bool,
+    ) -> Progress:
+        """Take Synapse's files over."""
+        synapse = await open_pool(database_url, 1)
+        takeover = SynapseMedia(
+            self.db, self.names, self.clock, self.contents, directory, self.server_name
+        )
+        try:
+            done = await takeover.take(local_files(synapse), report)
+            if remote:
+                others = await takeover.take(remote_files(synapse), report)
+                done = done + others
+        finally:
+            await synapse.close()
+        return done
 
 
 @asynccontextmanager

@@ -67,6 +67,8 @@ class DirectoryStore:
 
 def put_durably(source: Path, target: Path) -> None:
     """Move a file so that it is there, whole, after a power cut too."""
+    # When it was put here counts, not how old a file is that comes from elsewhere.
+    os.utime(source)
     with source.open("rb") as file:
         os.fsync(file.fileno())
     if not target.parent.exists():

@@ -46,7 +46,7 @@ class Quarantine:
         return await quarantine_user(self._db, user_nid, by)
 
     async def add_room(self, room_id: RoomId, by: str) -> int:
-        """Put away all media that events of a room name, of whatever server; how many."""
+        """Put away all media that messages of a room name, of whatever server; how many."""
         position, total = -(2**63), 0
         while True:
             reached, found = await media_in_room(self._db, room_id, position, EVENTS_AT_A_TIME)

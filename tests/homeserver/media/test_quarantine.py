@@ -73,11 +73,14 @@ async def test_what_a_room_has_is_quarantined_wherever_it_is_from(homes: Homes) 
     await alice.send(room_id, "a.png", msgtype="m.image", url=pictured, info=info)
     await alice.send(room_id, "far.png", msgtype="m.image", url="mxc://far.test/xyz")
     await alice.send(room_id, f"see {outside}")
+    avatar = await upload(alice, b"avatar")
+    (await alice.put(f"v3/profile/{alice.user_id}/avatar_url", {"avatar_url": avatar})).ok()
     quarantine = homes.services.media.quarantine
     assert await quarantine.add_room(RoomId(room_id), ADMIN) == 3
     for uri in (pictured, thumb, "mxc://far.test/xyz"):
         (await download(alice, uri)).refused(404, "M_NOT_FOUND")
     assert (await download(alice, outside)).body == b"c"
+    assert (await download(alice, avatar)).body == b"avatar"
 
 
 async def test_a_reserved_id_that_is_quarantined_takes_nothing(homes: Homes) -> None:
