@@ -4,7 +4,8 @@
 //   {"id": 1, "open": "alice"}                            a new browser with the client's page
 //   {"id": 2, "in": "alice", "call": "say", "with": [...]} `window.client.say(...)` there
 //   {"id": 3, "reload": "alice"}                          load the page anew; what is stored stays
-//   {"id": 4, "close": "alice"}                           gives the requests that failed there
+//   {"id": 4, "traffic": "alice"}                         gives requests and bytes received since asked last
+//   {"id": 5, "close": "alice"}                           gives the requests that failed there
 
 import { readFile } from "node:fs/promises";
 import http from "node:http";
@@ -56,8 +57,32 @@ async function open(name) {
         failed.push(`${response.status()} ${response.request().method()} ${pathname}`);
     });
     page.on("pageerror", (error) => failed.push(`error in the page: ${error.message}`));
-    pages.set(name, { context, page, failed });
+    pages.set(name, { context, page, failed, traffic: await watchTraffic(context, page) });
     await load(name);
+}
+
+/** Counts what comes from the server, in bytes as they are on the wire. */
+async function watchTraffic(context, page) {
+    const traffic = { requests: 0, bytes: 0 };
+    const session = await context.newCDPSession(page);
+    const fromServer = new Set();
+    session.on("Network.responseReceived", ({ requestId, response }) => {
+        if (!response.url.startsWith(address)) fromServer.add(requestId);
+    });
+    session.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+        if (!fromServer.delete(requestId)) return;
+        traffic.requests += 1;
+        traffic.bytes += encodedDataLength;
+    });
+    await session.send("Network.enable");
+    return traffic;
+}
+
+function takeTraffic(name) {
+    const { traffic } = pages.get(name);
+    const taken = { ...traffic };
+    Object.assign(traffic, { requests: 0, bytes: 0 });
+    return taken;
 }
 
 async function load(name) {
@@ -81,6 +106,7 @@ async function close(name) {
 async function obey(command) {
     if (command.open) return open(command.open);
     if (command.reload) return load(command.reload);
+    if (command.traffic) return takeTraffic(command.traffic);
     if (command.close) return close(command.close);
     return call(command.in, command.call, command.with);
 }

@@ -121,6 +121,11 @@ class Browser:
         await self._browsers.command(reload=self.name)
         await self.start()
 
+    async def take_traffic(self) -> tuple[int, int]:
+        """Requests that were answered, and bytes that came with the answers, since asked last."""
+        taken = await self._browsers.command(traffic=self.name)
+        return taken["requests"], taken["bytes"]
+
     async def close(self) -> list[str]:
         """End the browser, and tell what failed there: requests and the page's own code."""
         return list(await self._browsers.command(close=self.name))
