@@ -55,39 +55,50 @@ def build_unsubscribing(core: Core) -> Unsubscribing:
     return Unsubscribing(core.db, core.names, core.key, core.settings.server.public_baseurl)
 
 
-def build_pushing(
-    core: Core, parts: PushParts, mailer: Mailer, unsubscribing: Unsubscribing
-) -> Pushing:
-    """What sends notifications; `Pushing.run` is for the caller to run."""
-    settings = core.settings.push
-    decisions = Decisions(core.db, core.names, parts.rules, parts.contexts, parts.ignored)
-    unread = UnreadOfUsers(core.db, core.stream, parts.counts, core.cache_part)
-    missed = Missed(core.db, unread, decisions, core.clock)
-    descriptions = Descriptions(core.db, core.names)
+def build_delivery(
+    core: Core,
+    unread: UnreadOfUsers,
+    decisions: Decisions,
+    mailer: Mailer,
+    unsubscribing: Unsubscribing,
+) -> Delivery:
+    """What hands notifications over, to gateways and by mail."""
+    db, names, clock, settings = core.db, core.names, core.clock, core.settings
+    missed = Missed(db, unread, decisions, clock)
+    descriptions = Descriptions(db, names)
     digests = MailDigests(
-        core.db,
-        core.names,
-        core.clock,
+        db,
+        names,
+        clock,
         missed,
         descriptions,
         mailer,
         unsubscribing,
-        core.settings.mail,
+        settings.mail,
         random.random,
     )
-    delivery = Delivery(
-        core.db,
-        core.names,
-        core.clock,
+    return Delivery(
+        db,
+        names,
+        clock,
         unread,
         missed,
         descriptions,
-        Gateways(core.links.connections, settings.gateway_timeout_s),
+        Gateways(core.links.connections, settings.push.gateway_timeout_s),
         digests if mailer.is_configured else NoDigests(),
         random.random,
-        with_content=settings.include_content,
-        counts_rooms=settings.badge_counts == "rooms",
+        with_content=settings.push.include_content,
+        counts_rooms=settings.push.badge_counts == "rooms",
     )
+
+
+def build_pushing(
+    core: Core, parts: PushParts, mailer: Mailer, unsubscribing: Unsubscribing
+) -> Pushing:
+    """What sends notifications; `Pushing.run` is for the caller to run."""
+    decisions = Decisions(core.db, core.names, parts.rules, parts.contexts, parts.ignored)
+    unread = UnreadOfUsers(core.db, core.stream, parts.counts, core.cache_part)
+    delivery = build_delivery(core, unread, decisions, mailer, unsubscribing)
     pushing = Pushing(
         core.db,
         core.names,

@@ -74,9 +74,7 @@ class Pushers:
         json = orjson.dumps(parse_pusher(body))
         if len(json) > MAX_PUSHER_BYTES:
             raise InvalidParam("The pusher is too large")
-        enabled = body.get(ENABLED)
-        if not isinstance(enabled, bool | None):
-            raise InvalidParam(f"'{ENABLED}' must be true or false")
+        enabled = read_enabled(body)
         pusher = Pusher(
             user_nid,
             device_nid or None,
@@ -118,6 +116,14 @@ def show(pusher: Pusher) -> dict[str, Any]:
     if pusher.device_id is not None:
         body[DEVICE_ID] = pusher.device_id
     return body
+
+
+def read_enabled(body: Mapping[str, Any]) -> bool | None:
+    """Whether a pusher is to be on, if the client says. Raises `InvalidParam`."""
+    enabled = body.get(ENABLED)
+    if not isinstance(enabled, bool | None):
+        raise InvalidParam(f"'{ENABLED}' must be true or false")
+    return enabled
 
 
 def parse_pusher(body: Mapping[str, Any]) -> dict[str, Any]:

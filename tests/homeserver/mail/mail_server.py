@@ -20,7 +20,7 @@ from homeserver.config.sections.mail import Mail, ThirdPartyIds
 from homeserver.config.settings import Settings
 from tests.homeserver.conftest import Homes, settings_for_tests
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 LINK = re.compile(r"https?://\S+")
 
 

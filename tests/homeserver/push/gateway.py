@@ -16,7 +16,7 @@ from homeserver.config.sections.federation import Outgoing
 from homeserver.config.settings import Settings
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 NOTIFY = "/_matrix/push/v1/notify"
 
 
