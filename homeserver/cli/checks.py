@@ -48,6 +48,7 @@ async def check_everything(settings: Settings, path: Path) -> list[Finding]:
     found.append(await check_database(settings))
     found += check_ports(settings.listen)
     found += await check_mail(settings)
+    found.append(await check_pictures(settings))
     over_the_network = [
         asyncio.to_thread(check_clock, settings),
         asyncio.to_thread(check_dns, settings),
@@ -203,6 +204,24 @@ async def check_mail(settings: Settings) -> list[Finding]:
         message = f"{error.reason}; check the section [mail] and the server there."
         return [Finding("mail", State.FAIL, message)]
     return [Finding("mail", State.OK, f"{settings.mail.host} takes mail of this server.")]
+
+
+async def check_pictures(settings: Settings) -> Finding:
+    """Pictures can be decoded, by a process that can do nothing else."""
+    from homeserver.media.thumbnails import NoThumbnail, build_thumbnailer
+
+    subject, thumbnailer = "pictures", build_thumbnailer(settings.media)
+    try:
+        is_confined = await thumbnailer.try_out()
+    except NoThumbnail:
+        message = "There are no thumbnails: libvips cannot be loaded; install pyvips-binary."
+        return Finding(subject, State.WARN, message)
+    finally:
+        await thumbnailer.close()
+    if not is_confined:
+        message = "They are decoded, but this kernel cannot filter system calls (seccomp)."
+        return Finding(subject, State.WARN, message)
+    return Finding(subject, State.OK, "They are decoded by a process that can do nothing else.")
 
 
 def check_ports(listeners: Iterable[Listener]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ See `decoding/nursery.py` for that process, `decoding/pictures.py` for what it d
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ MAX_THUMBNAIL_BYTES = 16 * 1_048_576
 MAX_WAITING = 64
 IDLE_S = 30.0
 RETRY_AFTER_MS = 2000
+ONE_PIXEL = bytes.fromhex("474946383961010001008000000000000000002c00000000010001000002024401003b")
+"""A GIF."""
 READ = os.O_RDONLY | os.O_CLOEXEC
 WRITE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
@@ -93,6 +96,16 @@ class Thumbnailer:
         """Type and size of a picture. Raises as `make` does."""
         found = await self._run("measure", {}, source)
         return PictureSize(found["content_type"], found["width"], found["height"])
+
+    async def try_out(self) -> bool:
+        """Look at a picture of one pixel; whether the process that did so is fully confined.
+
+        Raises `NoThumbnail` if there is no libvips.
+        """
+        with tempfile.NamedTemporaryFile() as picture:
+            picture.write(ONE_PIXEL)
+            picture.flush()
+            return bool((await self._run("measure", {}, Path(picture.name)))["is_filtered"])
 
     async def close(self) -> None:
         """End the processes."""

@@ -264,6 +264,7 @@ def test_the_doctor_looks_at_a_server_that_was_never_started(here: Path, hearth:
     _, out, _ = hearth("doctor")
     for subject in ("configuration", "permissions", "disk", "database", "port", "clock"):
         assert subject in out
+    assert "ok   pictures" in out
     assert "ok   database" in out
     assert (here / "data").stat().st_mode & 0o066 == 0
 

@@ -286,6 +286,10 @@ def test_there_are_few_sizes() -> None:
     }
 
 
+async def test_the_process_that_decodes_is_fully_confined(thumbnailer: Thumbnailer) -> None:
+    assert await thumbnailer.try_out()
+
+
 async def test_errors_are_those_that_clients_expect(desk: Desk) -> None:
     with pytest.raises(MatrixError) as refused:
         await desk.make(b"nonsense")
