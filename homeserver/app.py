@@ -89,7 +89,7 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         await _follow(core, stack, failed)
         services = build_services(core, registrations)
         stack.push_async_callback(services.media.close)
-        await services.appservices.accounts.make_senders()
+        await services.appservices.prepare()
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))
         if settings.federation.enabled:

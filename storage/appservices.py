@@ -50,11 +50,28 @@ class Progress:
     reaches: int | None = None
 
 
-ADD_SERVICES = """
+FORGOTTEN = -1
+"""The position of a service that was taken out of the configuration."""
+
+FORGET_OTHERS = f"""
+    UPDATE appservices
+       SET position = {FORGOTTEN}, reaches = NULL
+     WHERE service_id <> ALL($1::text[])
+"""  # noqa: S608 - a constant of ours
+
+
+async def forget_other_services(db: Database, service_ids: Iterable[str]) -> None:
+    """Forget how far all other services have been told; their transactions go on being counted."""
+    await db.execute(FORGET_OTHERS, list(service_ids))
+
+
+ADD_SERVICES = f"""
     INSERT INTO appservices (service_id, position)
     SELECT unnest($1::text[]), (SELECT position FROM stream)
-    ON CONFLICT DO NOTHING
-"""
+    ON CONFLICT (service_id) DO UPDATE
+       SET position = excluded.position
+     WHERE appservices.position = {FORGOTTEN}
+"""  # noqa: S608 - a constant of ours
 
 SELECT_PROGRESS = """
     SELECT service_id, position, txn_id, reaches
@@ -70,7 +87,10 @@ async def read_progress(db: Database, service_ids: Iterable[str]) -> dict[str, P
 
 
 async def begin_to_tell(db: Database, service_ids: Iterable[str]) -> dict[str, Progress]:
-    """How far each of the services has been told; new ones hear of what comes from now on."""
+    """How far each of the services has been told.
+
+    New ones, and those that were forgotten, hear of what comes from now on.
+    """
     wanted = list(service_ids)
     await db.execute(ADD_SERVICES, wanted)
     return await read_progress(db, wanted)

@@ -12,12 +12,15 @@ from homeserver.appservices.link import ServiceLink
 from homeserver.appservices.pinging import UrlNotSet, ping
 from homeserver.appservices.registrations import Registration
 from homeserver.appservices.third_party import ThirdPartyNetworks
+from storage.appservices import forget_other_services
+from storage.database import Pool
 
 
 @dataclass(frozen=True, slots=True)
 class AppServices:
     """The application services of this server."""
 
+    db: Pool
     services: Sequence[Registration]
     links: Mapping[str, ServiceLink]
     identity: ServiceIdentity
@@ -43,6 +46,11 @@ class AppServices:
         if link is None:
             raise UrlNotSet("The application service has no URL")
         return await ping(link, transaction_id, self.ping_timeout_s)
+
+    async def prepare(self) -> None:
+        """Make the users by whose names services act; forget services that are gone."""
+        await forget_other_services(self.db, self.links)
+        await self.accounts.make_senders()
 
     async def run(self) -> None:
         """Tell the services what happens, until cancelled; then close the connections to them."""

@@ -45,6 +45,7 @@ DATABASE_PAUSE_S = 2.0
 PAGE_EVENTS = 500
 """Events that are read back at once."""
 ENOUGH_WAITING = 100
+QUIET_S = 1.0
 KEEP_EVERY = 5_000
 """How far the stream goes on without news for the service before that is noted."""
 INTEREST_BYTES = 1_000_000
@@ -91,6 +92,7 @@ class Courier:
         self._timeout_s = timeout_s
         self._txn_id = progress.txn_id
         self._kept = progress.position
+        self._is_kept = progress.reaches is None
         self._unfinished = progress.reaches
         self._passing = 0
         self._interest: Interest | None = None
@@ -116,8 +118,7 @@ class Courier:
             if batch is not None:
                 await self._deliver(batch)
             elif not self.outbox.is_behind:
-                await self._note_silence()
-                await self.outbox.wait()
+                await self._wait()
 
     async def _finish(self, reaches: int) -> None:
         """Deliver the transaction that a former process has begun."""
@@ -166,16 +167,21 @@ class Courier:
         body = await self._patiently(lambda: self._composer.compose(self.service, batch))
         await self._send(txn_id, body)
         await self._patiently(lambda: self._forget_messages(batch))
-        if batch.is_durable and not len(self.outbox):
-            await self._keep_position(batch.reaches)
+        self._is_kept = self._is_kept and not batch.is_durable
 
-    async def _note_silence(self) -> None:
-        """Note from time to time that the stream has gone on without news for the service."""
-        if self.outbox.taken_upto - self._kept > KEEP_EVERY:
+    async def _wait(self) -> None:
+        """Wait for news. When none have come for a while, note how far the service has been told.
+
+        Until then the database says that the last transaction is under way, which is as good: it
+        would be sent again under its number. The next one that is begun notes its end as well.
+        """
+        is_far = self.outbox.taken_upto - self._kept > KEEP_EVERY
+        is_due = is_far or not self._is_kept
+        if not await self.outbox.wait(QUIET_S if is_due else None):
             await self._keep_position(self.outbox.taken_upto)
 
     async def _keep_position(self, position: int) -> None:
-        self._kept = position
+        self._kept, self._is_kept = position, True
         done = Progress(position, self._txn_id)
         await self._keep(lambda: keep_progress(self._db, self._number, *self._at(done)))
 

@@ -98,10 +98,15 @@ class Outbox:
             self._typing.add(room_nid)
             self._news.set()
 
-    async def wait(self) -> None:
-        """Wait until there may be something to take or to read back."""
-        await self._news.wait()
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until there may be something to take or to read back; False if it takes too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
         self._news.clear()
+        return True
 
     def take(self, upto: int | None = None) -> Batch | None:
         """What makes the next transaction: everything up to `upto`, or else as much as it holds.

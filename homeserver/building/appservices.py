@@ -65,6 +65,7 @@ def build_appservices(
             delivery.heard_from(service_id)
 
     return AppServices(
+        db=core.db,
         services=namespaces.services,
         links=bridges.links,
         identity=ServiceIdentity(core.db, namespaces, sessions, heard_from),

@@ -64,6 +64,8 @@ async def read_all_progress(
     settings: "Settings", services: "tuple[Registration, ...]"
 ) -> "tuple[int, Mapping[str, Progress]]":
     """Where the stream stands, and how far each service has been told of it."""
+    import asyncpg
+
     from homeserver.cli.database import database_of
     from storage.appservices import read_progress
     from storage.database import connect
@@ -74,6 +76,9 @@ async def read_all_progress(
         try:
             ids = [service.service_id for service in services]
             return await current_position(connection), await read_progress(connection, ids)
+        except asyncpg.UndefinedTableError:
+            # The server has not been started since it knows application services, or never.
+            return 0, {}
         finally:
             await connection.close()
 

@@ -177,6 +177,13 @@ class BridgedHomes(Homes):
         client.user_id = bridge.sender
         return client
 
+    def again(self, client: Client) -> Client:
+        """The same session after a restart."""
+        other = self.nobody()
+        other.token, other.user_id = client.token, client.user_id
+        other._transactions = client._transactions
+        return other
+
     async def come_back(self, bridge: Bridge) -> None:
         """Start a bridge again, which asks at once who it is, as bridges do."""
         await bridge.start()

@@ -43,8 +43,10 @@ async def test_services_are_listed_with_what_waits_for_them(
         alice = await homes.user("alice")
         await alice.create_room(invite=[bridge.sender])
         await bridge.wait_for(lambda: bridge.events)
-        status, said = await hearth(config, "appservice", "list")
-        assert status == 0
+        said = ""
+        while "has been told everything" not in said:
+            status, said = await hearth(config, "appservice", "list")
+            assert status == 0
         assert f"irc  @ircbot:test  http://127.0.0.1:{bridge.port}" in said
         assert "only its users: @irc_.*" in said
         assert "has been told everything; 1 transactions" in said
@@ -55,6 +57,14 @@ async def test_services_are_listed_with_what_waits_for_them(
         _, said = await hearth(config, "appservice", "list")
         assert "waits to take transaction 2" in said
         bridge.statuses = []
+
+
+async def test_services_are_listed_before_the_first_start(
+    unmigrated_database_url: str, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, unmigrated_database_url, Bridge().write_to(tmp_path))
+    status, said = await hearth(config, "appservice", "list")
+    assert (status, "has not been started with it yet" in said) == (0, True)
 
 
 async def test_a_service_is_pinged(database_url: str, tmp_path: Path) -> None:

@@ -197,6 +197,23 @@ async def test_a_restart_repeats_what_was_under_way_under_its_id(
     assert len(ids) == len(set(ids))
 
 
+async def test_a_bridge_that_was_given_up_is_not_told_of_the_past(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with Bridge().running() as bridge:
+        async with bridged(database_url, tmp_path, bridge) as homes:
+            alice, ghost = await homes.user("alice"), await homes.ghost(bridge, "bob")
+            room_id = await alice.create_room(preset="public_chat")
+            await ghost.join(room_id)
+            await bridge.wait_for_event(await alice.send(room_id, "before"))
+        async with bridged(database_url, tmp_path) as homes:
+            alice = homes.again(alice)
+            untold = await alice.send(room_id, "in between")
+        async with bridged(database_url, tmp_path, bridge) as homes:
+            await bridge.wait_for_event(await homes.again(alice).send(room_id, "after"))
+    assert untold not in [event["event_id"] for event in bridge.events]
+
+
 async def test_a_bridge_of_old_is_told_on_the_path_of_old(
     homes: BridgedHomes, bridge: Bridge
 ) -> None:
