@@ -30,6 +30,9 @@ MAX_ANIMATED_PIXELS = 16_000_000
 JPEG = ("Q", 80, "optimize_coding", 1)
 WEBP = ("Q", 70, "effort", 1)
 OPAQUE = 255.0
+ICON_PIXELS = 128 * 128
+"""Thumbnails of PNG files up to this size stay PNG: icons and drawings keep their edges, and little
+would be saved."""
 
 library: list[Vips] = []
 """The library, once it is loaded."""
@@ -94,7 +97,7 @@ def make_thumbnail(
             content_type = "image/webp"
         else:
             made = still_thumbnail(vips, source, asked)
-            content_type = write_still(made, target)
+            content_type = write_still(made, target, header)
         size = os.fstat(files[1]).st_size
         return {
             "content_type": content_type,
@@ -174,11 +177,15 @@ def cropped_frames(strip: Picture, wanted: Wanted, frames: int) -> Picture:
     return joined
 
 
-def write_still(made: Picture, target: c_void_p) -> str:
-    """Write a picture as PNG if one can look through it, else as JPEG; which of them it was."""
+def write_still(made: Picture, target: c_void_p, source: Header) -> str:
+    """Write a picture as PNG or JPEG; which of them it was.
+
+    As PNG if one can look through it, or if it is a small one of a PNG.
+    """
     # The pixels are needed twice.
     pixels = made.in_memory()
-    if pixels.has_alpha and alpha_of(pixels).minimum() < OPAQUE:
+    is_icon = source.content_type == "image/png" and made.width * made.height <= ICON_PIXELS
+    if is_icon or (pixels.has_alpha and alpha_of(pixels).minimum() < OPAQUE):
         pixels.write("vips_pngsave_target", target, "keep", KEEP_NOTHING)
         return "image/png"
     pixels.write("vips_jpegsave_target", target, *JPEG, "keep", KEEP_NOTHING)

@@ -68,4 +68,4 @@ async def test_what_cannot_be_decoded_is_refused_and_the_next_picture_is_not(
     assert (got.status, got.json()["errcode"]) in {(400, "M_UNKNOWN"), (413, "M_TOO_LARGE")}
     good = await upload(alice, pictures.png(100, 100), "image/png")
     got = await fetch(alice, "GET", f"{THUMBNAIL}{path_of(good)}", width=32, height=32)
-    assert (got.status, got.headers["Content-Type"]) == (200, "image/jpeg")
+    assert (got.status, got.headers["Content-Type"]) == (200, "image/png")

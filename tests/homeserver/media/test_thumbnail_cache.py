@@ -27,8 +27,8 @@ async def test_a_thumbnail_is_made_once_and_kept(homes: Homes) -> None:
     got, again = await asyncio.gather(*(thumbnail(alice, uri, 90, 50) for _ in range(2)))
     assert got.status == again.status == 200
     assert got.body == again.body
-    assert got.headers["Content-Type"] == "image/jpeg"
-    assert got.headers["Content-Disposition"] == "inline; filename=thumbnail.jpeg"
+    assert got.headers["Content-Type"] == "image/png"
+    assert got.headers["Content-Disposition"] == "inline; filename=thumbnail.png"
     assert got.headers["X-Content-Type-Options"] == "nosniff"
     assert got.headers["ETag"] == again.headers["ETag"]
     assert len(kept_files(homes)) == 2

@@ -93,6 +93,13 @@ async def test_an_opaque_picture_with_opacities_becomes_a_jpeg(desk: Desk) -> No
     assert made.content_type == "image/jpeg"
 
 
+async def test_a_small_picture_of_a_png_is_a_png(desk: Desk) -> None:
+    made = await desk.make(pictures.png(1000, 500), Thumbnail(96, 96, "scale", animated=None))
+    assert made is not None
+    assert made.content_type == "image/png"
+    assert desk.looks_like(5, 20, RED)
+
+
 async def test_a_photo_is_put_upright_and_its_metadata_left_out(desk: Desk, tmp_path: Path) -> None:
     photo = pictures.jpeg(pictures.png(800, 400), tmp_path, orientation=6)
     assert b"Exif" in photo
