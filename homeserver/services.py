@@ -28,6 +28,7 @@ from homeserver.rooms.resident import Resident
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.send import Send
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
+from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.typing import Typing
 from homeserver.server_notices.notices import Notices
 from homeserver.sync.service import Sync
@@ -59,6 +60,7 @@ class Services:
     push_rules: PushRules
     clients: ClientEvents
     reading: RoomReading
+    thread_subscriptions: ThreadSubscriptions
     key_server: KeyServer
     intake: Intake
     resident: Resident

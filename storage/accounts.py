@@ -207,13 +207,14 @@ async def mark_left(db: Database, user_nid: int) -> None:
 
 DELETE_PERSONAL_DATA = """
     WITH fields AS (DELETE FROM profile_fields WHERE user_nid = $1),
-         saved_filters AS (DELETE FROM filters WHERE user_nid = $1)
+         saved_filters AS (DELETE FROM filters WHERE user_nid = $1),
+         threads AS (DELETE FROM thread_subscriptions WHERE user_nid = $1)
     DELETE FROM account_data WHERE user_nid = $1
 """
 
 
 async def erase_personal_data(db: Database, user_nid: int) -> None:
-    """Delete what an account kept besides events: profile, account data, filters."""
+    """Delete what an account kept besides events: profile, account data, filters, threads."""
     await db.execute(DELETE_PERSONAL_DATA, user_nid)
 
 

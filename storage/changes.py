@@ -151,6 +151,16 @@ class AccountDataSet:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadSubscriptionSet:
+    """A user of ours subscribed to the thread of a root, or unsubscribed."""
+
+    position: int
+    user_nid: int
+    room_nid: int
+    root_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PresenceSet:
     """Somebody's presence changed."""
 
@@ -207,6 +217,7 @@ Change = (
     | InviteChanged
     | ReceiptMoved
     | AccountDataSet
+    | ThreadSubscriptionSet
     | PresenceSet
     | ToDeviceAdded
     | DeviceListChanged

@@ -13,6 +13,7 @@ from storage.out_of_band import changed_memberships_elsewhere
 from storage.outgoing import changed_outgoing
 from storage.presence import changed_presence
 from storage.receipts import changed_receipts
+from storage.thread_subscriptions import changed_thread_subscriptions
 from storage.to_device import changed_to_device
 
 SELECT_EVENTS = f"""
@@ -56,6 +57,7 @@ async def read_changes(
         changes.append(replace(added, follows_gap=follows_gap, changes_state=changes_state))
     changes += await changed_receipts(db, since, upto)
     changes += await changed_account_data(db, since, upto)
+    changes += await changed_thread_subscriptions(db, since, upto)
     changes += await changed_presence(db, since, upto)
     changes += await changed_memberships_elsewhere(db, since, upto)
     changes += await changed_to_device(db, since, upto)

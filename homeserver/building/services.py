@@ -37,6 +37,7 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.relations import Bundles
+from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.typing import Typing
 from homeserver.services import Services
 from homeserver.users.invite_permission import InvitePermissions
@@ -85,8 +86,10 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         device_lists,
     )
     traffic = build_traffic(core, servers, parts)
+    reading = build_reading(core, clients, ignored, shared)
+    threads = ThreadSubscriptions(core.db, core.names, core.committer, reading.history)
     syncs = build_syncs(
-        core, SyncParts(clients, rules, push.counts, typing, ignored, invites), encryption
+        core, SyncParts(clients, rules, push.counts, typing, ignored, invites, threads), encryption
     )
     for heard in (invites.heard, ignored.heard, rules.heard, typing.heard):
         core.tell(heard)
@@ -106,7 +109,8 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         encryption=encryption,
         push_rules=rules,
         clients=clients,
-        reading=build_reading(core, clients, ignored, shared),
+        reading=reading,
+        thread_subscriptions=threads,
         key_server=core.links.key_server,
         intake=shared.intake,
         resident=shared.resident,

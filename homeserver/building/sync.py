@@ -8,6 +8,7 @@ from homeserver.push.counts import UnreadCounts
 from homeserver.push.rules import PushRules
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
+from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.typing import Typing
 from homeserver.sync.catch_up import CatchUp
 from homeserver.sync.device_news import DeviceNews
@@ -21,6 +22,7 @@ from homeserver.sync.sliding.extensions.account_data import AccountData
 from homeserver.sync.sliding.extensions.e2ee import E2ee
 from homeserver.sync.sliding.extensions.reader import ExtensionReader
 from homeserver.sync.sliding.extensions.receipts import Receipts
+from homeserver.sync.sliding.extensions.thread_subscriptions import ThreadNews
 from homeserver.sync.sliding.extensions.to_device import ToDevice
 from homeserver.sync.sliding.extensions.typing import Typing as TypingExtension
 from homeserver.sync.sliding.lists import Lists
@@ -43,6 +45,7 @@ class SyncParts:
     typing: Typing
     ignored: IgnoredUsers
     invites: InvitePermissions
+    threads: ThreadSubscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def build_sliding_sync(
         AccountData(core.db, core.stream, parts.push_rules),
         Receipts(core.db, core.stream),
         TypingExtension(parts.typing),
+        ThreadNews(parts.threads),
     )
     return SlidingSync(
         SlidingParts(

@@ -181,6 +181,11 @@ class History:
 
     async def event(self, viewer: Viewer, room_id: str | None, event_id: str) -> bytes:
         """One event, of a certain room unless `room_id` is None. Raises `NotFound`."""
+        seen = await self.find(viewer, room_id, event_id)
+        return (await self._clients.render([seen], viewer, with_room_id=True))[0]
+
+    async def find(self, viewer: Viewer, room_id: str | None, event_id: str) -> SeenEvent:
+        """One event that the viewer may see, for `event`. Raises `NotFound`."""
         event = await find_event(self._db, event_id)
         if event is None:
             raise _not_found()
@@ -190,7 +195,7 @@ class History:
         seen = await self._visible(viewer, [event], None)
         if not seen:
             raise _not_found()
-        return (await self._clients.render(seen, viewer, with_room_id=True))[0]
+        return seen[0]
 
     async def span(self, readable: ReadableRoom, request: MessagesRequest) -> Span:
         """The part of the history that a request for a page is about."""

@@ -21,6 +21,7 @@ from storage.changes import (
     Membership,
     PresenceSet,
     ReceiptMoved,
+    ThreadSubscriptionSet,
     ToDeviceAdded,
 )
 from storage.database import Database
@@ -65,6 +66,7 @@ class Follower:
         "membership_changed",
         "order",
         "rooms",
+        "threads_changed",
         "to_device_added",
         "typing_changed",
         "user_id",
@@ -87,6 +89,8 @@ class Follower:
         """The rooms by their activity, if a client of the user's wants them so."""
         self.to_device_added = position
         """A position that is not before the latest message for a device of the user."""
+        self.threads_changed = position
+        """A position that is not before the latest of the user's subscriptions to threads."""
         self.waiters: set[asyncio.Future[None]] = set()
 
     @property
@@ -175,6 +179,8 @@ class Followers:
                     follower.order.note(change)
                 if isinstance(change, ToDeviceAdded):
                     follower.to_device_added = change.position
+                elif isinstance(change, ThreadSubscriptionSet):
+                    follower.threads_changed = change.position
                 elif concerns_devices(change):
                     follower.devices_changed = change.position
             if isinstance(change, InviteChanged):
@@ -218,7 +224,9 @@ class Followers:
             if change.receipt_type == "m.read.private":
                 return self._only(change.user_nid)
             return self._by_room.get(change.room_nid, ())
-        if isinstance(change, AccountDataSet | InviteChanged | ToDeviceAdded):
+        if isinstance(
+            change, AccountDataSet | InviteChanged | ThreadSubscriptionSet | ToDeviceAdded
+        ):
             return self._only(change.user_nid)
         if isinstance(change, DeviceListChanged):
             return self._seeing_devices(change)

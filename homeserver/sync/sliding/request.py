@@ -23,7 +23,8 @@ MAX_TEXT = 255
 MAX_TXN_ID = 255
 MAX_NUMBER = 2**31 - 1
 MOST_AT_ONCE = 100
-"""Messages to the device in one answer."""
+"""Messages to the device, or subscriptions to threads, in one answer."""
+THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,13 @@ class ToDeviceWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadsWanted:
+    """The latest changes of subscriptions to threads, at most `limit`."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Extensions:
     """What is wanted beside rooms; None for an extension that is not."""
 
@@ -84,6 +92,7 @@ class Extensions:
     account_data: RoomScope | None = None
     receipts: RoomScope | None = None
     typing: RoomScope | None = None
+    threads: ThreadsWanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +193,16 @@ def parse_extensions(fields: Mapping[str, Any]) -> Extensions:
         account_data=parse_scope(enabled(fields, "account_data")),
         receipts=parse_scope(enabled(fields, "receipts")),
         typing=parse_scope(enabled(fields, "typing")),
+        threads=parse_threads(enabled(fields, THREAD_SUBSCRIPTIONS)),
     )
+
+
+def parse_threads(fields: Mapping[str, Any] | None) -> ThreadsWanted | None:
+    """What is wanted of subscriptions to threads. Raises `BadJson`."""
+    if fields is None:
+        return None
+    limit = number_of(fields, "limit")
+    return ThreadsWanted(MOST_AT_ONCE if limit is None else max(1, min(limit, MOST_AT_ONCE)))
 
 
 def parse_to_device(fields: Mapping[str, Any]) -> ToDeviceWanted:

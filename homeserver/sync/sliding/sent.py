@@ -22,6 +22,7 @@ class Told(IntFlag):
 
     RECEIPTS = 1
     ACCOUNT_DATA = 2
+    THREADS = 4
 
 
 NONE = Told(0)

@@ -204,7 +204,8 @@ class SlidingSync:
     ) -> Changes:
         """What the client has once it has the answer."""
         sent, interest, wanted = situation.sent, situation.interest, request.extensions
-        changes = Changes(Told.ACCOUNT_DATA if wanted.account_data is not None else NONE)
+        has_data = Told.ACCOUNT_DATA if wanted.account_data is not None else NONE
+        changes = Changes(has_data | (Told.THREADS if wanted.threads is not None else NONE))
         for room_nid in plan.missed:
             former = sent.rooms[room_nid]
             changes.note(sent, room_nid, replace(former, position=former.reached(situation.since)))

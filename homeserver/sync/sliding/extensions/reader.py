@@ -6,15 +6,17 @@ from typing import Any
 
 import orjson
 
+from homeserver.rooms.thread_subscriptions import SubscriptionsPage
 from homeserver.rooms.viewer import Viewer
 from homeserver.sync.response import SIGNED_CURVE, account_data_events, typing_event
 from homeserver.sync.sliding.extensions.account_data import AccountData, AccountDataTold
 from homeserver.sync.sliding.extensions.e2ee import E2ee, E2eeTold
 from homeserver.sync.sliding.extensions.receipts import Receipts
 from homeserver.sync.sliding.extensions.scope import Round
+from homeserver.sync.sliding.extensions.thread_subscriptions import ThreadNews
 from homeserver.sync.sliding.extensions.to_device import MessagesTold, ToDevice
 from homeserver.sync.sliding.extensions.typing import Typing
-from homeserver.sync.sliding.request import Extensions
+from homeserver.sync.sliding.request import THREAD_SUBSCRIPTIONS, Extensions
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class ExtensionsTold:
     account_data: AccountDataTold | None = None
     receipts: dict[int, dict[str, Any]] = field(default_factory=dict)
     typing: dict[int, Sequence[str]] = field(default_factory=dict)
+    threads: SubscriptionsPage | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -36,13 +39,15 @@ class ExtensionsTold:
             or (self.account_data and not self.account_data.is_empty)
             or self.receipts
             or self.typing
+            or (self.threads and self.threads.threads)
         )
 
     @property
     def room_nids(self) -> set[int]:
         """The rooms that something is told of."""
         rooms = self.account_data.rooms.keys() if self.account_data else set[int]()
-        return {*self.receipts, *self.typing, *rooms}
+        threads = self.threads.room_nids if self.threads else set[int]()
+        return {*self.receipts, *self.typing, *rooms, *threads}
 
     def body(self, ids: Mapping[int, str]) -> dict[str, Any]:
         """As clients see it, with the IDs of rooms."""
@@ -67,7 +72,15 @@ class ExtensionsTold:
         if self.typing:
             events = {ids[nid]: typing_event(users) for nid, users in self.typing.items()}
             body["typing"] = {"rooms": events}
+        if self.threads is not None and self.threads.threads:
+            body[THREAD_SUBSCRIPTIONS] = threads_body(self.threads, ids)
         return body
+
+
+def threads_body(told: SubscriptionsPage, ids: Mapping[int, str]) -> dict[str, Any]:
+    """What is told of subscriptions to threads."""
+    body = told.body(ids)
+    return body if told.end is None else {**body, "prev_batch": str(told.end)}
 
 
 def e2ee_body(told: E2eeTold) -> dict[str, Any]:
@@ -94,6 +107,7 @@ class ExtensionReader:
     account_data: AccountData
     receipts: Receipts
     typing: Typing
+    threads: ThreadNews
 
     async def read(
         self,
@@ -118,4 +132,6 @@ class ExtensionReader:
             told.receipts = await self.receipts.tell(answer, wanted.receipts, timelines, ignored)
         if wanted.typing is not None:
             told.typing = self.typing.tell(answer, wanted.typing)
+        if wanted.threads is not None:
+            told.threads = await self.threads.tell(answer, wanted.threads)
         return told
