@@ -21,6 +21,9 @@ from storage.cluster import Cluster, ClusterSettings
 
 DIRECTORY_VARIABLE = "HEARTH_TEST_CLUSTER"
 TEMPLATE = "migrated"
+MEMORY = Path("/dev/shm")
+"""A file system in memory: a database is copied there in a twentieth of the time."""
+MEMORY_NEEDED = 2**30
 made_here: list[Path] = []
 
 
@@ -28,10 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the directory of this run's cluster; workers inherit it in their environment."""
     if hasattr(config, "workerinput"):
         return
-    directory = Path(tempfile.mkdtemp(prefix="hearth-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="hearth-test-", dir=fast_directory()))
     directory.chmod(0o755)
     made_here.append(directory)
     os.environ[DIRECTORY_VARIABLE] = str(directory)
+
+
+def fast_directory() -> Path | None:
+    """Where files need no disk; None where there is no such place, or too little of it."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MEMORY_NEEDED:
+        return None
+    return MEMORY
 
 
 def pytest_unconfigure() -> None:
@@ -73,7 +83,9 @@ async def fresh_database(cluster: Cluster, template: str) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(8)}"
     admin = await asyncpg.connect(cluster.dsn)
     try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Copying files is faster than writing every page to the journal, which is the default.
+        strategy = "STRATEGY FILE_COPY" if admin.get_server_version().major >= 15 else ""
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} {strategy}")
         yield cluster.dsn.replace("@/hearth?", f"@/{name}?")
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -41,7 +41,7 @@ async def test_values_are_built_once_until_they_change(database_url: str) -> Non
         db = CountingDatabase(store)
         cache = AccountDataCache(db, "wanted", length, 10_000)
         store.hear(cache.heard)
-        await store.committer.commit(SetAccountData(alice, GLOBAL, "wanted", b"{}"))
+        await store.committer.commit(SetAccountData(alice, GLOBAL, "wanted", b"12"))
         assert await cache.get_many([alice, bob]) == {alice: 2, bob: -1}
         assert await cache.get_many([bob, alice]) == {alice: 2, bob: -1}
         assert db.queries == 1
@@ -64,7 +64,7 @@ async def test_what_changes_while_it_is_read_is_read_again(database_url: str) ->
 
         async def change() -> None:
             db.afterwards = None
-            await store.committer.commit(SetAccountData(alice, GLOBAL, "wanted", b"{}"))
+            await store.committer.commit(SetAccountData(alice, GLOBAL, "wanted", b"12"))
 
         db.afterwards = change
         assert await cache.get(alice) == -1
