@@ -82,7 +82,7 @@ async def test_a_thumbnail_is_made_of_a_file_from_elsewhere(pair: Pair) -> None:
     uri = await upload(pair.alice, pictures.png(1000, 500))
     got = await fetch(pair.bob, "GET", f"{THUMBNAIL}{path_of(uri)}", width=32, height=32)
     assert got.status == 200
-    assert got.headers["Content-Type"] == "image/jpeg"
+    assert got.headers["Content-Type"] == "image/png"
 
 
 async def test_what_is_not_there_is_not_found_and_not_asked_for_at_once_again(pair: Pair) -> None:

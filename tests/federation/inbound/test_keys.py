@@ -157,7 +157,7 @@ async def test_questions_to_a_notary_are_limited(homes: Homes) -> None:
 async def test_a_server_without_federation_does_not_answer_servers(settings: Settings) -> None:
     settings = replace(settings, federation=replace(settings.federation, enabled=False))
     async with started(settings) as homes:
-        for target in (KEYS, f"{QUERY}/test", "/_matrix/federation/v1/version"):
+        for target in (KEYS, f"{QUERY}/test", "/_matrix/federation/v1/query/profile"):
             (await homes.nobody().get(target)).refused(404, "M_UNRECOGNIZED")
 
 
