@@ -43,6 +43,8 @@ class Sync:
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The JSON of the response; waits up to `timeout_ms` for something to tell."""
+        # A token must not be ahead of what the follower has been told.
+        upto = await self._stream.settled()
         follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
         if request.since is None or request.full_state:
             body = await self._catch_up.read(follower, request)
@@ -64,8 +66,9 @@ class Sync:
                 break
             if seen == (follower.changed, follower.typing_changed):
                 await follower.wait(left)
+            upto = await self._stream.settled()
             follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
-        position = max(since.position, self._stream.position)
+        position = max(since.position, upto)
         body = SyncBody(SyncToken(position, self._live.typing_serial))
         return await self._render(request, body)
 
@@ -73,8 +76,8 @@ class Sync:
         self, user_nid: int, user_id: UserId, since: SyncToken
     ) -> DeviceListNews:
         """Whose devices have changed for a user since a token, and who came into view or left."""
+        upto = await self._stream.settled()
         follower = await self._followers.get(user_nid, user_id)
-        upto = self._stream.position
         return await self._device_news.device_lists(follower, since.position, upto)
 
     async def _answer(self, follower: Follower, request: SyncRequest) -> SyncBody:

@@ -1,11 +1,15 @@
 """Syncing: what a client hears of, in which section, once."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from storage.changes import Change
 from tests.homeserver.conftest import Client, Homes
+
+EMPTY: dict[str, Any] = {"timeline": {"events": []}}
 
 
 def bodies(room: Any) -> list[str]:
@@ -42,6 +46,37 @@ async def test_state_shown_in_the_timeline_is_not_in_the_state_before_it(homes: 
     news = (await alice.sync(first["next_batch"]))["rooms"]["join"][room_id]
     assert news["state"]["events"] == []
     assert [e["type"] for e in news["timeline"]["events"]] == ["m.room.name"]
+
+
+async def test_a_sync_while_a_message_is_being_told_does_not_skip_it(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    since = (await bob.sync())["next_batch"]
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow_listener(changes: Sequence[Change], own: bool) -> None:
+        reached.set()
+        await gate.wait()
+
+    listeners = homes.services.sync._stream._listeners
+    listeners.insert(0, slow_listener)
+    sending = asyncio.create_task(alice.send(room_id, "hello"))
+    await reached.wait()
+    syncing = asyncio.create_task(bob.sync(since))
+    for _ in range(5):
+        await homes.nobody().get("versions")
+    gate.set()
+    listeners.remove(slow_listener)
+    event_id = await sending
+    answer = await syncing
+    later = await bob.sync(answer["next_batch"])
+    shown = [
+        event["event_id"]
+        for news in (answer, later)
+        for event in news.get("rooms", {}).get("join", {}).get(room_id, EMPTY)["timeline"]["events"]
+    ]
+    assert shown == [event_id]
 
 
 async def test_a_waiting_sync_hears_of_a_message_at_once(homes: Homes) -> None:
