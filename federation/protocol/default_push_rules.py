@@ -3,7 +3,8 @@
 Source: client-server API v1.19, "Predefined Rules". Version 1.17 removed the rules that look for
 names in the text of a message; `LEGACY_MENTION_RULES` holds them for servers whose users still
 have clients that do not send `m.mentions`. They apply to events without that property only.
-The rules for polls are those of MSC3930, under the unstable names that clients know.
+The rules for polls are those of MSC3930, under the unstable names that clients know, and so are
+`THREAD_RULES`, by which threads notify their subscribers, those of MSC4306.
 """
 
 from collections.abc import Mapping
@@ -153,6 +154,22 @@ UNDERRIDE_RULES: Final[tuple[Rule, ...]] = (
         "rule_id": ".org.matrix.msc3930.rule.poll_end",
         "conditions": [_match("type", "org.matrix.msc3381.poll.end")],
         "actions": [_NOTIFY],
+    },
+)
+
+THREAD_SUBSCRIPTION: Final = "io.element.msc4306.thread_subscription"
+"""The kind of condition that asks how the user stands to the event's thread."""
+
+THREAD_RULES: Final[tuple[Rule, ...]] = (
+    {
+        "rule_id": ".io.element.msc4306.rule.unsubscribed_thread",
+        "conditions": [{"kind": THREAD_SUBSCRIPTION, "subscribed": False}],
+        "actions": [],
+    },
+    {
+        "rule_id": ".io.element.msc4306.rule.subscribed_thread",
+        "conditions": [{"kind": THREAD_SUBSCRIPTION, "subscribed": True}],
+        "actions": [_NOTIFY, _SOUND],
     },
 )
 

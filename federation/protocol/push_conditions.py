@@ -1,8 +1,9 @@
 """The conditions of push rules: what they may say, and compiling them to tests of an event.
 
 A condition is either the same for every user, then it is tested once for an event and all users
-of the room, or it speaks of the user's own name, then it is a personal test.
-Source: client-server API, push notifications, "Conditions".
+of the room, or it speaks of the user's own name, then it is a personal test. Of a third sort is the
+one that asks for the user's subscription to the event's thread.
+Source: client-server API, push notifications, "Conditions"; MSC4306.
 """
 
 import operator
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from federation.protocol.default_push_rules import OwnValue
+from federation.protocol.default_push_rules import THREAD_SUBSCRIPTION, OwnValue
 from federation.protocol.errors import InvalidParam, MissingParam
 from federation.protocol.glob import compile_glob, compile_word_glob, compile_words, fold
 from federation.protocol.pdu import Pdu
@@ -136,6 +137,22 @@ def literal_event_type(condition: Condition) -> str | None:
             return None if "*" in pattern or "?" in pattern else fold(pattern)
         case _:
             return None
+
+
+def wanted_subscription(condition: Condition) -> bool | None:
+    """What a condition wants the subscription to the thread to be; None for all others."""
+    match condition:
+        case {"kind": str(kind), "subscribed": bool(wanted)} if kind == THREAD_SUBSCRIPTION:
+            return wanted
+        case _:
+            return None
+
+
+def is_in_thread(event: EventView) -> bool:
+    """Whether the event is in a thread, without which nobody is subscribed or unsubscribed."""
+    return event.value("content.m\\.relates_to.rel_type") == "m.thread" and isinstance(
+        event.value("content.m\\.relates_to.event_id"), str
+    )
 
 
 def check_condition(condition: object) -> Condition:

@@ -23,8 +23,10 @@ from federation.protocol.push_conditions import (
     asks_for_display_name,
     compile_personal,
     compile_shared,
+    is_in_thread,
     is_personal,
     literal_event_type,
+    wanted_subscription,
 )
 from federation.protocol.push_rules import (
     NO_CHANGES,
@@ -51,23 +53,29 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRule:
-    """A rule as tests: all of `shared` and all of `personal` must hold."""
+    """A rule as tests: all of `shared` and all of `personal` must hold.
+
+    `subscribed` is what the user's subscription to the thread must be; empty where it may be any.
+    """
 
     decision: Decision
     shared: tuple[SharedTest, ...]
     personal: tuple[PersonalTest, ...]
+    subscribed: frozenset[bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """Compiled rules in order; `by_type` holds those left for event types that rules name.
 
-    `asks_for_display_name` says that the display name in the room is of any concern.
+    `asks_for_display_name` says that the display name in the room is of any concern, and
+    `asks_for_subscriptions` that it matters to which threads the user is subscribed.
     """
 
     by_type: Mapping[str, tuple[CompiledRule, ...]]
     others: tuple[CompiledRule, ...]
     asks_for_display_name: bool
+    asks_for_subscriptions: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,11 +94,16 @@ def compile_ruleset(ruleset: Ruleset) -> Evaluator:
 
 
 def evaluate(
-    evaluator: Evaluator, event: EventView, display_name: str | None = None
+    evaluator: Evaluator,
+    event: EventView,
+    display_name: str | None = None,
+    *,
+    is_subscribed: bool = False,
 ) -> Decision | None:
     """What the first matching rule says, or None if no rule matches or the event is the user's own.
 
-    `display_name` is the user's in the room of the event.
+    `display_name` is the user's in the room of the event, and `is_subscribed` says whether they are
+    subscribed to its thread, if it is in one.
     """
     user_id = evaluator.user_id
     if event.sender == user_id:
@@ -100,6 +113,8 @@ def evaluate(
     if candidates is None:
         candidates = event.candidates[program] = _candidates(program, event)
     for rule in candidates:
+        if (not is_subscribed) in rule.subscribed:
+            continue
         for test in rule.personal:
             if not test(event, user_id, display_name):
                 break
@@ -133,7 +148,7 @@ def _candidates(program: Program, event: EventView) -> tuple[CompiledRule, ...]:
                 break
         else:
             candidates.append(rule)
-            if not rule.personal:
+            if not rule.personal and not rule.subscribed:
                 break
     return tuple(candidates)
 
@@ -163,6 +178,7 @@ def _compile_program(ruleset: Ruleset) -> Program:
             if rule.enabled
             for condition in _conditions(kind, rule)
         ),
+        asks_for_subscriptions=any(rule.subscribed for _, rule in typed),
     )
 
 
@@ -171,10 +187,15 @@ def _compile_rule(kind: RuleKind, rule: PushRule) -> tuple[set[str], CompiledRul
     shared: list[SharedTest] = []
     personal: list[PersonalTest] = []
     types: set[str] = set()
+    subscribed: set[bool] = set()
     for condition in _conditions(kind, rule):
         event_type = literal_event_type(condition)
+        subscription = wanted_subscription(condition)
         if event_type is not None:
             types.add(event_type)
+        elif subscription is not None:
+            shared.append(is_in_thread)
+            subscribed.add(subscription)
         elif is_personal(condition):
             personal.append(compile_personal(condition))
         else:
@@ -186,7 +207,7 @@ def _compile_rule(kind: RuleKind, rule: PushRule) -> tuple[set[str], CompiledRul
     if rule.default and rule.rule_id in LEGACY_MENTION_RULES:
         shared.append(_without_mentions)
     decision = build_decision(rule.rule_id, rule.actions)
-    return types, CompiledRule(decision, tuple(shared), tuple(personal))
+    return types, CompiledRule(decision, tuple(shared), tuple(personal), frozenset(subscribed))
 
 
 def _conditions(kind: RuleKind, rule: PushRule) -> tuple[Condition, ...]:

@@ -28,6 +28,8 @@ class RuleKind(StrEnum):
 
     OVERRIDE = "override"
     CONTENT = "content"
+    POSTCONTENT = "postcontent"
+    """Of MSC4306; only predefined rules are of this kind."""
     ROOM = "room"
     SENDER = "sender"
     UNDERRIDE = "underride"
@@ -35,7 +37,7 @@ class RuleKind(StrEnum):
     @property
     def has_conditions(self) -> bool:
         """Whether rules of this kind carry conditions of their own."""
-        return self in (RuleKind.OVERRIDE, RuleKind.UNDERRIDE)
+        return self in (RuleKind.OVERRIDE, RuleKind.POSTCONTENT, RuleKind.UNDERRIDE)
 
 
 Action = str | Mapping[str, Any]
@@ -125,6 +127,12 @@ PREDEFINED_WITH_LEGACY_MENTIONS: Final = PredefinedRules(
 """The same with the rules that version 1.17 removed, after those for `m.mentions`."""
 
 
+def with_thread_rules(rules: PredefinedRules) -> PredefinedRules:
+    """The same, and threads notify those who are subscribed to them and nobody else."""
+    threads = {RuleKind.POSTCONTENT: _predefine(*predefined.THREAD_RULES)}
+    return replace(rules, below={**rules.below, **threads})
+
+
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """All push rules of a user, most important first within each kind."""
@@ -153,10 +161,13 @@ class Ruleset:
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """The ruleset as clients see it: the value of `global`."""
-        return {
+        shown = {
             kind.value: [rule_json(kind, rule, self.user_id) for rule in self.rules(kind)]
             for kind in RuleKind
         }
+        if not shown[RuleKind.POSTCONTENT]:
+            del shown[RuleKind.POSTCONTENT]
+        return shown
 
     def _adjust(self, rule: PushRule) -> PushRule:
         change = self.changes.adjusted.get(rule.rule_id)
@@ -221,6 +232,8 @@ def set_rule(
     known = find_kind(kind)
     if known is None:
         raise InvalidParam(f"There is no kind of push rules {kind!r}")
+    if known is RuleKind.POSTCONTENT:
+        raise InvalidParam("There are only predefined rules of this kind")
     rule = parse_rule(known, check_new_rule_id(rule_id), body)
     rules = list(ruleset.changes.custom.get(known, ()))
     former = next((i for i, other in enumerate(rules) if other.rule_id == rule_id), None)

@@ -3,7 +3,11 @@
 import random
 from dataclasses import dataclass
 
-from federation.protocol.push_rules import PREDEFINED_RULES, PREDEFINED_WITH_LEGACY_MENTIONS
+from federation.protocol.push_rules import (
+    PREDEFINED_RULES,
+    PREDEFINED_WITH_LEGACY_MENTIONS,
+    with_thread_rules,
+)
 from homeserver.building.core import Core
 from homeserver.mail.mailer import Mailer
 from homeserver.push.counts import UnreadCounts
@@ -19,6 +23,7 @@ from homeserver.push.pushing import Pushing
 from homeserver.push.reach import Reach
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
+from homeserver.push.threads import ThreadSubscribers
 from homeserver.push.unread import UnreadOfUsers
 from homeserver.push.unsubscribing import Unsubscribing
 from homeserver.rooms.ignored_users import IgnoredUsers
@@ -30,6 +35,7 @@ class PushParts:
 
     rules: PushRules
     contexts: RoomContexts
+    subscribers: ThreadSubscribers
     counts: UnreadCounts
     ignored: IgnoredUsers
 
@@ -38,16 +44,20 @@ def build_push_rules(core: Core) -> PushRules:
     """The rules by which users are notified, with the predefined ones as configured."""
     has_legacy = core.settings.push.legacy_mentions
     predefined = PREDEFINED_WITH_LEGACY_MENTIONS if has_legacy else PREDEFINED_RULES
+    if core.settings.push.thread_subscriptions:
+        predefined = with_thread_rules(predefined)
     return PushRules(core.db, core.committer, core.cache_part, predefined)
 
 
 def build_push_parts(core: Core, rules: PushRules, ignored: IgnoredUsers) -> PushParts:
     """The counts of what is unread, kept up to date by the stream."""
     contexts = RoomContexts(core.db, core.names, core.cache_part)
-    counts = UnreadCounts(core.db, core.stream, rules, contexts, core.cache_part)
+    subscribers = ThreadSubscribers(core.db, core.cache_part // 4)
+    counts = UnreadCounts(core.db, core.stream, rules, contexts, subscribers, core.cache_part)
+    core.tell(subscribers.heard)
     core.stream.listen(contexts.heard)
     core.stream.listen(counts.heard)
-    return PushParts(rules, contexts, counts, ignored)
+    return PushParts(rules, contexts, subscribers, counts, ignored)
 
 
 def build_unsubscribing(core: Core) -> Unsubscribing:
@@ -96,7 +106,9 @@ def build_pushing(
     core: Core, parts: PushParts, mailer: Mailer, unsubscribing: Unsubscribing
 ) -> Pushing:
     """What sends notifications; `Pushing.run` is for the caller to run."""
-    decisions = Decisions(core.db, core.names, parts.rules, parts.contexts, parts.ignored)
+    decisions = Decisions(
+        core.db, core.names, parts.rules, parts.contexts, parts.subscribers, parts.ignored
+    )
     unread = UnreadOfUsers(core.db, core.stream, parts.counts, core.cache_part)
     delivery = build_delivery(core, unread, decisions, mailer, unsubscribing)
     pushing = Pushing(

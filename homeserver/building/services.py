@@ -122,7 +122,9 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         sync=syncs.sync,
         sliding_sync=syncs.sliding,
         answering=build_answering(core, rooms, users, personal, encryption, media),
-        notifications=Notifications(core.db, core.names, rules, push.contexts, clients),
+        notifications=Notifications(
+            core.db, core.names, rules, push.contexts, push.subscribers, clients
+        ),
         media=media,
         pushing=pushing,
         unsubscribing=unsubscribing,

@@ -55,6 +55,9 @@ FEATURES: Mapping[str, bool] = dict.fromkeys(
 """What clients look for by name: what no version of the specification has yet, and what has been
 in one for so short a time that clients ask for it by its old name. docs/clients.md says more."""
 
+THREAD_SUBSCRIPTIONS = "org.matrix.msc4306"
+"""Whether threads notify their subscribers; clients subscribe by themselves where it is so."""
+
 CACHED = "public, max-age=600, s-maxage=3600, stale-while-revalidate=600"
 """Of what everybody is told alike; whoever sends a token gets an answer of their own."""
 
@@ -64,7 +67,12 @@ CACHED = "public, max-age=600, s-maxage=3600, stale-while-revalidate=600"
 @endpoint("GET", "/_matrix/client/versions", Access.PUBLIC)
 async def get_versions(call: Call) -> Response:
     """List the versions, and the features that are not in any version yet."""
-    features = {**FEATURES, **forced(call.services.settings.rooms.encryption)}
+    settings = call.services.settings
+    features = {
+        **FEATURES,
+        **forced(settings.rooms.encryption),
+        THREAD_SUBSCRIPTIONS: settings.push.thread_subscriptions,
+    }
     headers = {"Vary": "Authorization"}
     if "Authorization" not in call.headers:
         headers["Cache-Control"] = CACHED

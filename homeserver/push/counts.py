@@ -9,6 +9,7 @@ Source: client-server API, push notifications, "Receiving notifications"; "Threa
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from federation.protocol.identifiers import UserId
@@ -16,14 +17,26 @@ from federation.protocol.push_conditions import RoomContext
 from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
+from homeserver.push.threads import (
+    MAIN,
+    Subscribers,
+    ThreadSubscribers,
+    is_subscribed,
+    thread_of,
+)
 from storage.cache import Cache
-from storage.changes import Change, EventAdded, ReceiptMoved, StoredEvent
+from storage.changes import (
+    Change,
+    EventAdded,
+    ReceiptMoved,
+    StoredEvent,
+    ThreadSubscriptionSet,
+)
 from storage.database import Database
 from storage.events import COLUMNS, event_of_row, get_events
 from storage.receipts import ReadUpTo, read_up_to
 from storage.stream import Stream
 
-MAIN = "main"
 CALL_INVITE = "m.call.invite"
 MOST_EXAMINED = 1_000
 """The newest unread events of a room that are looked at; a count ends there."""
@@ -93,6 +106,15 @@ class RoomCounts:
 NOTHING_UNREAD = RoomCounts(NONE, NONE, {})
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A user with their rules, and the subscribers of the threads that they are evaluated over."""
+
+    user_nid: int
+    evaluator: Evaluator
+    subscribers: Subscribers
+
+
 class UnreadCounts:
     """The counts of this process's users."""
 
@@ -102,12 +124,14 @@ class UnreadCounts:
         stream: Stream,
         rules: PushRules,
         contexts: RoomContexts,
+        subscribers: ThreadSubscribers,
         max_bytes: int,
     ) -> None:
         self._db = db
         self._stream = stream
         self._rules = rules
         self._contexts = contexts
+        self._subscribers = subscribers
         self._counters: Cache[tuple[int, int], Counter] = Cache(max_bytes)
 
     async def of(
@@ -116,10 +140,14 @@ class UnreadCounts:
         """The counts of rooms, given with the position since which the user is in each."""
         evaluator = await self._rules.evaluator(user_nid, user_id)
         contexts = await self._contexts.load(self._behind(user_nid, rooms, upto))
+        asked = contexts if evaluator.program.asks_for_subscriptions else ()
+        added = (event for nid in asked for event in self._added(user_nid, nid, upto))
+        subscribers = await self._subscribers.of(added, [evaluator])
+        evaluation = Evaluation(user_nid, evaluator, subscribers)
         unknown: dict[int, int] = {}
         for room_nid, joined_at in rooms.items():
             counter, context = self._counters.get((user_nid, room_nid)), contexts.get(room_nid)
-            if counter is None or not self._advance(counter, room_nid, evaluator, context, upto):
+            if counter is None or not self._advance(counter, room_nid, evaluation, context, upto):
                 unknown[room_nid] = joined_at
         if unknown:
             await self._count(user_nid, evaluator, unknown, upto)
@@ -142,6 +170,8 @@ class UnreadCounts:
         for change in changes:
             if isinstance(change, ReceiptMoved):
                 self._read(change)
+            elif isinstance(change, ThreadSubscriptionSet):
+                self._counters.discard((change.user_nid, change.room_nid))
 
     def _read(self, receipt: ReceiptMoved) -> None:
         key = (receipt.user_nid, receipt.room_nid)
@@ -174,24 +204,30 @@ class UnreadCounts:
         self,
         counter: Counter,
         room_nid: int,
-        evaluator: Evaluator,
+        evaluation: Evaluation,
         context: RoomContext | None,
         upto: int,
     ) -> bool:
         """Count the events up to `upto` in; False if they are not at hand."""
         if counter.upto >= upto:
             return True
-        window = self._stream.window
-        if context is None or window.start > counter.upto:
+        if context is None or self._stream.window.start > counter.upto:
             return False
-        added = [
+        added = self._added(evaluation.user_nid, room_nid, upto)
+        counter.upto = max(counter.upto, upto)
+        counter.unread += self._evaluate(evaluation, context, added, None)
+        return True
+
+    def _added(self, user_nid: int, room_nid: int, upto: int) -> list[StoredEvent]:
+        """The events of the window, up to `upto`, that a counter has not seen."""
+        counter = self._counters.get((user_nid, room_nid))
+        if counter is None:
+            return []
+        return [
             change.event
-            for change in window.room_changes(room_nid, counter.upto)
+            for change in self._stream.window.room_changes(room_nid, counter.upto)
             if isinstance(change, EventAdded) and change.position <= upto
         ]
-        counter.upto = max(counter.upto, upto)
-        counter.unread += self._evaluate(evaluator, context, added, None)
-        return True
 
     async def _count(
         self, user_nid: int, evaluator: Evaluator, rooms: Mapping[int, int], upto: int
@@ -220,12 +256,14 @@ class UnreadCounts:
             events.setdefault(event.room_nid, []).append(event)
         names = await self._own_names(user_nid, events)
         contexts = await self._contexts.load(events)
+        subscribers = await self._subscribers.of(chain.from_iterable(events.values()), [evaluator])
+        evaluation = Evaluation(user_nid, evaluator, subscribers)
         found: dict[int, list[Notifying]] = {}
         for room_nid in rooms:
             unread: list[Notifying] = []
             if room_nid in contexts:
                 unread = self._evaluate(
-                    evaluator, contexts[room_nid], events[room_nid], names.get(room_nid)
+                    evaluation, contexts[room_nid], events[room_nid], names.get(room_nid)
                 )
             for receipt in receipts.get(room_nid, ()):
                 position = receipt.event_position
@@ -236,17 +274,22 @@ class UnreadCounts:
 
     def _evaluate(
         self,
-        evaluator: Evaluator,
+        evaluation: Evaluation,
         context: RoomContext,
         events: Sequence[StoredEvent],
         display_name: str | None,
     ) -> list[Notifying]:
         notifying = []
         for event in events:
-            if event.sender == evaluator.user_id:
+            if event.sender == evaluation.evaluator.user_id:
                 continue
             view = self._contexts.view(event, context)
-            decision = evaluate(evaluator, view, display_name)
+            decision = evaluate(
+                evaluation.evaluator,
+                view,
+                display_name,
+                is_subscribed=is_subscribed(evaluation.subscribers, event, evaluation.user_nid),
+            )
             if decision is not None and decision.notify:
                 notifying.append(notifying_of(event, decision))
         return notifying
@@ -291,16 +334,6 @@ def read_by_all_means(joined_at: int, receipts: Iterable[ReadUpTo]) -> int:
         if not receipt.thread_id and receipt.event_position is not None
     )
     return max([joined_at, *unthreaded])
-
-
-def thread_of(content: Mapping[str, Any]) -> str:
-    """The root of the thread that an event is in, or `main`."""
-    relation = content.get("m.relates_to")
-    if isinstance(relation, Mapping) and relation.get("rel_type") == "m.thread":
-        root = relation.get("event_id")
-        if isinstance(root, str):
-            return root
-    return MAIN
 
 
 def is_read(item: Notifying, thread_id: str, position: int) -> bool:

@@ -13,6 +13,7 @@ from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
 from homeserver.push.counts import display_name_of
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
+from homeserver.push.threads import ThreadSubscribers, is_subscribed
 from homeserver.rooms.ignored_users import IgnoredUsers
 from storage.changes import StoredEvent
 from storage.database import Database
@@ -47,12 +48,14 @@ class Decisions:
         names: Names,
         rules: PushRules,
         contexts: RoomContexts,
+        subscribers: ThreadSubscribers,
         ignored: IgnoredUsers,
     ) -> None:
         self._db = db
         self._names = names
         self._rules = rules
         self._contexts = contexts
+        self._subscribers = subscribers
         self._ignored = ignored
 
     async def notified(
@@ -67,6 +70,7 @@ class Decisions:
         ignored = await self._ignored.ignored_by_many(user_ids)
         contexts = await self._contexts_of(event for event, *_ in events)
         names = await self._display_names(contexts, evaluators)
+        subscribers = await self._subscribers.of((e for e, *_ in events), evaluators.values())
         found = []
         for event, position, user_nids in events:
             context = contexts[event.room_nid]
@@ -75,7 +79,12 @@ class Decisions:
                 if event.sender in ignored[user_nid]:
                     continue
                 evaluator = evaluators[user_nid]
-                decision = evaluate(evaluator, view, names.get((event.room_nid, user_nid)))
+                decision = evaluate(
+                    evaluator,
+                    view,
+                    names.get((event.room_nid, user_nid)),
+                    is_subscribed=is_subscribed(subscribers, event, user_nid),
+                )
                 if decision is not None and decision.notify:
                     user_id = UserId(evaluator.user_id)
                     found.append(Notified(user_nid, user_id, position, event, decision))

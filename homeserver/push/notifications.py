@@ -14,9 +14,10 @@ import orjson
 from federation.protocol.errors import InvalidParam
 from federation.protocol.push_evaluation import Decision, evaluate
 from homeserver.push.counts import Notifying as Unread
-from homeserver.push.counts import is_read, thread_of
+from homeserver.push.counts import is_read
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
+from homeserver.push.threads import ThreadSubscribers, is_subscribed, thread_of
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.history_visibility import see_events
 from homeserver.rooms.viewer import Viewer
@@ -65,12 +66,14 @@ class Notifications:
         names: Names,
         rules: PushRules,
         contexts: RoomContexts,
+        subscribers: ThreadSubscribers,
         clients: ClientEvents,
     ) -> None:
         self._db = db
         self._names = names
         self._rules = rules
         self._contexts = contexts
+        self._subscribers = subscribers
         self._clients = clients
 
     async def page(
@@ -104,12 +107,17 @@ class Notifications:
     ) -> list[Notified]:
         evaluator = await self._rules.evaluator(viewer.user_nid, viewer.user_id)
         contexts = await self._contexts.load({event.room_nid for event in events})
+        subscribers = await self._subscribers.of(events, [evaluator])
         notified = []
         for event in events:
             context = contexts.get(event.room_nid)
             if context is None:
                 continue
-            decision = evaluate(evaluator, self._contexts.view(event, context))
+            decision = evaluate(
+                evaluator,
+                self._contexts.view(event, context),
+                is_subscribed=is_subscribed(subscribers, event, viewer.user_nid),
+            )
             if decision is None or not decision.notify:
                 continue
             if decision.highlight or not highlights_only:

@@ -25,6 +25,7 @@ from storage.changes import (
     ReceiptMoved,
     Standing,
     StoredEvent,
+    ThreadSubscriptionSet,
 )
 from storage.database import Database
 from storage.duties import give_up_duty, note_duty_done, take_duty
@@ -274,7 +275,7 @@ class Pushing:
         """Whether a change may be pushed or changes what is unread."""
         if isinstance(change, EventAdded):
             return change.event.standing == Standing.ACCEPTED
-        if isinstance(change, ReceiptMoved | InviteChanged):
+        if isinstance(change, ReceiptMoved | InviteChanged | ThreadSubscriptionSet):
             return self._reach.reaches(change.user_nid)
         if isinstance(change, AccountDataSet):
             return change.type == PUSH_RULES and self._reach.reaches(change.user_nid)
@@ -282,8 +283,12 @@ class Pushing:
 
 
 def outdated(changes: Iterable[Change]) -> set[int]:
-    """The users of whom what is unread has to be worked out anew: their rules or rooms changed."""
-    users = {change.user_nid for change in changes if isinstance(change, AccountDataSet)}
+    """The users of whom what is unread has to be worked out anew: rules, rooms, threads changed."""
+    users = {
+        change.user_nid
+        for change in changes
+        if isinstance(change, AccountDataSet | ThreadSubscriptionSet)
+    }
     return users | {
         change.member_nid
         for change in changes

@@ -1,6 +1,7 @@
 """Which rule an event meets: each predefined rule, the order of kinds, and a plain model."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,17 +19,20 @@ from federation.protocol.push_evaluation import (
     evaluate,
 )
 from federation.protocol.push_rules import (
+    PREDEFINED_RULES,
     PREDEFINED_WITH_LEGACY_MENTIONS,
     RuleKind,
     Ruleset,
     set_actions,
     set_enabled,
     set_rule,
+    with_thread_rules,
 )
 from tests.protocol.push_rooms import ALICE, BOB, ROOM, event, room, text, view
 
 DEFAULTS = Ruleset(ALICE)
 LEGACY = Ruleset(ALICE, predefined=PREDEFINED_WITH_LEGACY_MENTIONS)
+FOR_THREADS = Ruleset(ALICE, predefined=with_thread_rules(PREDEFINED_RULES))
 
 
 def decide(
@@ -240,13 +244,21 @@ def test_users_without_changes_share_one_program() -> None:
     assert one.program is other.program
 
 
-def model(ruleset: Ruleset, pdu: Pdu, context: RoomContext, name: str | None) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What is asked of who reads an event."""
+
+    name: str | None
+    is_subscribed: bool
+
+
+def model(ruleset: Ruleset, pdu: Pdu, context: RoomContext, reader: Reader) -> str | None:
     """The rule met, read off the JSON that a client gets."""
     fields = EventView.of(pdu, context).fields
     rules = ruleset.to_json()
     for kind in RuleKind:
-        for entry in rules[kind]:
-            if entry["enabled"] and _met(kind, entry, fields, context, name):
+        for entry in rules.get(kind, ()):
+            if entry["enabled"] and _met(kind, entry, fields, context, reader):
                 return str(entry["rule_id"])
     return None
 
@@ -256,7 +268,7 @@ def _met(
     entry: Mapping[str, Any],
     fields: Mapping[str, Any],
     context: RoomContext,
-    name: str | None,
+    reader: Reader,
 ) -> bool:
     match kind:
         case RuleKind.ROOM:
@@ -268,14 +280,14 @@ def _met(
             pattern = fold(entry["pattern"])
             return isinstance(body, str) and compile_word_glob(pattern)(fold(body))
         case _:
-            return all(_holds(c, fields, context, name) for c in entry["conditions"])
+            return all(_holds(c, fields, context, reader) for c in entry["conditions"])
 
 
 def _holds(
     condition: Mapping[str, Any],
     fields: Mapping[str, Any],
     context: RoomContext,
-    name: str | None,
+    reader: Reader,
 ) -> bool:
     value = find_property(fields, condition.get("key", ""))
     match condition["kind"]:
@@ -295,9 +307,12 @@ def _holds(
             return levels.of(fields["sender"]) >= levels.notification(condition["key"])
         case "contains_display_name":
             body = fields["content"].get("body")
-            return (
-                isinstance(body, str) and bool(name) and compile_words(fold(name or ""))(fold(body))
-            )
+            name = fold(reader.name or "")
+            return isinstance(body, str) and bool(name) and compile_words(name)(fold(body))
+        case "io.element.msc4306.thread_subscription":
+            relation = fields["content"].get("m.relates_to", {})
+            wanted = condition["subscribed"]
+            return relation.get("rel_type") == "m.thread" and wanted is reader.is_subscribed
         case _:
             return False
 
@@ -316,6 +331,9 @@ conditions = st.one_of(
     ),
     st.sampled_from([{"kind": "contains_display_name"}, {"kind": "unknown"}]),
     st.just({"kind": "sender_notification_permission", "key": "room"}),
+    st.fixed_dictionaries(
+        {"kind": st.just("io.element.msc4306.thread_subscription"), "subscribed": st.booleans()}
+    ),
 )
 events = st.builds(
     event,
@@ -326,6 +344,9 @@ events = st.builds(
             "msgtype": st.sampled_from(["m.text", "m.notice"]),
             "m.mentions": st.sampled_from([{"user_ids": [ALICE]}, {"room": True}, {}]),
             "membership": st.sampled_from(["invite", "join"]),
+            "m.relates_to": st.sampled_from(
+                [{"rel_type": rel_type, "event_id": "$root"} for rel_type in ("m.thread", "x")]
+            ),
         },
     ),
     event_type=st.sampled_from(TYPES),
@@ -333,7 +354,7 @@ events = st.builds(
 )
 customs = st.lists(
     st.tuples(
-        st.sampled_from(list(RuleKind)),
+        st.sampled_from([kind for kind in RuleKind if kind is not RuleKind.POSTCONTENT]),
         st.sampled_from(["a", "b", ROOM, BOB]),
         st.lists(conditions, max_size=3),
     ),
@@ -341,18 +362,60 @@ customs = st.lists(
 )
 
 
-@given(customs, events, st.sampled_from([2, 3]), st.sampled_from([None, "Alice", "x"]))
+readers = st.builds(Reader, st.sampled_from([None, "Alice", "x"]), st.booleans())
+
+
+@given(st.sampled_from([DEFAULTS, FOR_THREADS]), customs, events, st.sampled_from([2, 3]), readers)
 def test_the_compiled_rules_meet_what_the_rules_in_json_meet(
+    ruleset: Ruleset,
     custom: list[tuple[RuleKind, str, list[dict[str, Any]]]],
     pdu: Pdu,
     members: int,
-    name: str | None,
+    reader: Reader,
 ) -> None:
-    ruleset = DEFAULTS
     for kind, rule_id, several in custom:
         body = {"actions": ["notify"], "conditions": several, "pattern": "he*"}
         ruleset = set_rule(ruleset, kind, rule_id, body)
     context = room(members, {"users_default": 50 if members == 2 else 0})
-    decision = evaluate(compile_ruleset(ruleset), EventView.of(pdu, context), name)
+    decision = evaluate(
+        compile_ruleset(ruleset),
+        EventView.of(pdu, context),
+        reader.name,
+        is_subscribed=reader.is_subscribed,
+    )
     met = None if decision is None else decision.rule_id
-    assert met == model(ruleset, pdu, context, name)
+    assert met == model(ruleset, pdu, context, reader)
+
+
+def in_thread(**content: Any) -> Pdu:
+    return text("hi", **{"m.relates_to": {"rel_type": "m.thread", "event_id": "$root"}}, **content)
+
+
+@pytest.mark.parametrize(
+    ("pdu", "subscribed", "unsubscribed"),
+    [
+        (in_thread(), "subscribed_thread", "unsubscribed_thread"),
+        (text("hi"), "message", "message"),
+        (in_thread(**{"m.mentions": {"user_ids": [ALICE]}}), "is_user_mention", "is_user_mention"),
+        (in_thread(msgtype="m.notice"), "suppress_notices", "suppress_notices"),
+        (text("hi", **{"m.relates_to": {"rel_type": "m.thread"}}), "message", "message"),
+    ],
+)
+def test_threads_notify_their_subscribers(pdu: Pdu, subscribed: str, unsubscribed: str) -> None:
+    evaluator = compile_ruleset(FOR_THREADS)
+    for state, expected in ((True, subscribed), (False, unsubscribed)):
+        decision = evaluate(evaluator, view(pdu), is_subscribed=state)
+        assert decision is not None
+        assert decision.rule_id.rpartition(".")[2] == expected
+
+
+def test_a_rule_of_the_users_own_may_ask_for_the_subscription() -> None:
+    condition = {"kind": "io.element.msc4306.thread_subscription", "subscribed": True}
+    body = {"actions": ["notify"], "conditions": [condition]}
+    evaluator = compile_ruleset(set_rule(DEFAULTS, "override", "mine", body))
+    assert evaluator.program.asks_for_subscriptions
+    assert not compile_ruleset(DEFAULTS).program.asks_for_subscriptions
+    for state, expected in ((True, "mine"), (False, ".m.rule.message")):
+        decision = evaluate(evaluator, view(in_thread()), is_subscribed=state)
+        assert decision is not None
+        assert decision.rule_id == expected
