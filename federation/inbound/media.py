@@ -8,15 +8,11 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from federation.inbound.reading_ports import MediaFiles, ReadingCall, ServedMedia, Thumbnail
+from federation.inbound.media_parameters import read_timeout_ms, read_wanted
+from federation.inbound.reading_ports import MediaFiles, ReadingCall, ServedMedia
 from federation.protocol.endpoint import Access, Rate, endpoint
-from federation.protocol.errors import MissingParam, NotFound
+from federation.protocol.errors import NotFound
 from federation.protocol.response import Response, StreamedBody
-
-DEFAULT_TIMEOUT_MS = 20_000
-MAX_TIMEOUT_MS = 60_000
-MAX_PIXELS = 10_000
-"""Of a thumbnail's width or height."""
 
 
 @endpoint(
@@ -37,16 +33,7 @@ async def get_content_thumbnail(call: ReadingCall) -> Response:
     Errors: `NotFound`, `NotYetUploaded`, `Unknown`, `TooLarge`, `LimitExceeded`, `MissingParam`,
     `InvalidParam`.
     """
-    width = call.query_int("width", minimum=1, maximum=MAX_PIXELS)
-    height = call.query_int("height", minimum=1, maximum=MAX_PIXELS)
-    if width is None or height is None:
-        raise MissingParam("'width' and 'height' are required")
-    wanted = Thumbnail(
-        width,
-        height,
-        method=call.query_choice("method", ("crop", "scale")) or "scale",
-        animated=call.query_bool("animated", default=None),
-    )
+    wanted = read_wanted(call)
     files = files_of(call)
     media_id = call.path["mediaId"]
     return build_answer(await files.thumbnail(media_id, wanted, read_timeout_ms(call)))
@@ -58,12 +45,6 @@ def files_of(call: ReadingCall) -> MediaFiles:
     if files is None:
         raise NotFound("There are no media here")
     return files
-
-
-def read_timeout_ms(call: ReadingCall) -> int:
-    """How long the caller waits for an upload. Raises `InvalidParam`."""
-    timeout_ms = call.query_int("timeout_ms", maximum=MAX_TIMEOUT_MS)
-    return DEFAULT_TIMEOUT_MS if timeout_ms is None else timeout_ms
 
 
 def build_answer(media: ServedMedia) -> Response:

@@ -218,15 +218,11 @@ class AnsweringServices(Protocol):
         """What the answers come from."""
 
 
-class ReadingCall(SignedRequest, Protocol):
-    """A request as the handlers of questions know it.
+class QueryParameters(Protocol):
+    """The query of a request, by parameter.
 
-    The query's methods raise `InvalidParam`, and `MissingParam` where a parameter is required.
+    All raise `InvalidParam`, and `MissingParam` where a parameter is required.
     """
-
-    @property
-    def services(self) -> AnsweringServices:
-        """What the server can do."""
 
     def query_str(self, name: str) -> str:
         """A required query parameter."""
@@ -253,3 +249,11 @@ class ReadingCall(SignedRequest, Protocol):
 
     def query_choice(self, name: str, choices: tuple[str, ...], default: None = None) -> str | None:
         """One of `choices`, or None."""
+
+
+class ReadingCall(SignedRequest, QueryParameters, Protocol):
+    """A request as the handlers of questions know it."""
+
+    @property
+    def services(self) -> AnsweringServices:
+        """What the server can do."""

@@ -5,17 +5,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import ServerName, UserId, build_user_id
-from homeserver.cli.database import database_of
+from homeserver.cli.database import pool_of
 from homeserver.cli.errors import CommandError
 from homeserver.clock import system_clock
 from homeserver.config.settings import Settings
 from homeserver.users.accounts import Accounts
 from homeserver.users.passwords import Passwords
 from homeserver.users.sessions import SESSIONS, Sessions
-from migrations.apply import apply_migrations
 from storage.accounts import erase_personal_data, mark_deactivated
 from storage.bus import Bus
-from storage.database import Pool, connect, open_pool
+from storage.database import Pool
 from storage.names import Names
 from storage.pushers import delete_pushers_of_other_devices
 from storage.short_lived_tokens import delete_short_lived_tokens_of_user
@@ -62,15 +61,8 @@ class AccountDesk:
 @asynccontextmanager
 async def account_desk(settings: Settings) -> AsyncIterator[AccountDesk]:
     """The accounts of the server that the settings describe; its database gets its shape first."""
-    async with database_of(settings) as dsn:
-        connection = await connect(dsn)
-        await apply_migrations(connection)
-        await connection.close()
-        pool = await open_pool(dsn, 2)
-        try:
-            yield _desk(settings, pool)
-        finally:
-            await pool.close()
+    async with pool_of(settings) as pool:
+        yield _desk(settings, pool)
 
 
 def _desk(settings: Settings, pool: Pool) -> AccountDesk:

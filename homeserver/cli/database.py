@@ -15,6 +15,7 @@ from homeserver.cli.run import make_data_dir
 
 if TYPE_CHECKING:
     from homeserver.config.settings import Settings
+    from storage.database import Pool
 
 PSQL_CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -34,6 +35,23 @@ async def database_of(settings: "Settings") -> AsyncIterator[str]:
         yield cluster.dsn
     finally:
         await cluster.stop()
+
+
+@asynccontextmanager
+async def pool_of(settings: "Settings") -> AsyncIterator["Pool"]:
+    """Connections to the server's database, which gets its shape first."""
+    from migrations.apply import apply_migrations
+    from storage.database import connect, open_pool
+
+    async with database_of(settings) as dsn:
+        connection = await connect(dsn)
+        await apply_migrations(connection)
+        await connection.close()
+        pool = await open_pool(dsn, 2)
+        try:
+            yield pool
+        finally:
+            await pool.close()
 
 
 def psql(context: typer.Context, config: ConfigOption = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from federation.protocol.identifiers import ServerName, UserId, build_user_id
 from homeserver.building.media import build_store
-from homeserver.cli.database import database_of
+from homeserver.cli.database import pool_of
 from homeserver.cli.errors import CommandError
 from homeserver.clock import Clock, system_clock
 from homeserver.config.settings import Settings
@@ -21,8 +21,7 @@ from homeserver.takeover.synapse_media import (
     local_files,
     remote_files,
 )
-from migrations.apply import apply_migrations
-from storage.database import Pool, connect, open_pool
+from storage.database import Pool, open_pool
 from storage.names import Names
 
 CACHE_BYTES = 1 << 20
@@ -74,15 +73,8 @@ class MediaDesk:
 @asynccontextmanager
 async def media_desk(settings: Settings) -> AsyncIterator[MediaDesk]:
     """The media of the server that the settings describe; its database gets its shape first."""
-    async with database_of(settings) as dsn:
-        connection = await connect(dsn)
-        await apply_migrations(connection)
-        await connection.close()
-        pool = await open_pool(dsn, 2)
-        try:
-            yield _desk(settings, pool)
-        finally:
-            await pool.close()
+    async with pool_of(settings) as pool:
+        yield _desk(settings, pool)
 
 
 def _desk(settings: Settings, pool: Pool) -> MediaDesk:

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
+from federation.inbound.media_parameters import read_timeout_ms, read_wanted
 from federation.inbound.reading_ports import Thumbnail
 from federation.protocol.content_disposition import (
     build_content_disposition,
@@ -14,7 +15,7 @@ from federation.protocol.content_disposition import (
     clean_type,
 )
 from federation.protocol.endpoint import Access, Body, Rate, endpoint
-from federation.protocol.errors import MissingParam, NotFound
+from federation.protocol.errors import NotFound
 from federation.protocol.response import Response
 from homeserver.http.call import Call
 from homeserver.http.partial_content import File, build_file_response
@@ -25,11 +26,6 @@ from storage.media_contents import Content
 CLIENT = "/_matrix/client/v1/media"
 LEGACY = "/_matrix/media/v3"
 OLDEST = "/_matrix/media/v1"
-
-DEFAULT_TIMEOUT_MS = 20_000
-MAX_TIMEOUT_MS = 60_000
-MAX_PIXELS = 10_000
-"""Of a thumbnail's width or height."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -135,7 +131,7 @@ async def get_content_thumbnail_authed(call: Call) -> Response:
     Errors: `NotFound`, `NotYetUploaded`, `RemoteTooLarge`, `NoThumbnail`, `TooLarge`,
     `LimitExceeded`, `MissingParam`, `InvalidParam`.
     """
-    wanted = read_thumbnail(call)
+    wanted = read_wanted(call)
     return await answer_thumbnail(call, await find(call), wanted, "private")
 
 
@@ -148,7 +144,7 @@ async def get_content_thumbnail_authed(call: Call) -> Response:
 )
 async def get_content_thumbnail(call: Call) -> Response:
     """Give a smaller picture to anybody, if it is not frozen."""
-    wanted = read_thumbnail(call)
+    wanted = read_wanted(call)
     return await answer_thumbnail(call, await find_unfrozen(call), wanted, "public")
 
 
@@ -160,24 +156,10 @@ def read_label(call: Call) -> Label:
     )
 
 
-def read_thumbnail(call: Call) -> Thumbnail:
-    """Which thumbnail is asked for. Raises `MissingParam`, `InvalidParam`."""
-    width = call.query_int("width", minimum=1, maximum=MAX_PIXELS)
-    height = call.query_int("height", minimum=1, maximum=MAX_PIXELS)
-    if width is None or height is None:
-        raise MissingParam("'width' and 'height' are required")
-    return Thumbnail(
-        width,
-        height,
-        method=call.query_choice("method", ("crop", "scale"), "scale"),
-        animated=call.query_bool("animated", default=None),
-    )
-
-
 async def find(call: Call, *, allow_remote: bool = True) -> Found:
     """The media that the path names. Raises `NotFound`, `NotYetUploaded`, `RemoteTooLarge`."""
     server_name, media_id = call.path["serverName"], call.path["mediaId"]
-    timeout_ms = call.query_int("timeout_ms", DEFAULT_TIMEOUT_MS, maximum=MAX_TIMEOUT_MS)
+    timeout_ms = read_timeout_ms(call)
     library = call.services.media.library
     return await library.find(server_name, media_id, timeout_ms, allow_remote=allow_remote)
 

@@ -31,6 +31,7 @@ from homeserver.config.sections.mail import ThirdPartyIds
 from homeserver.mail.addresses import canonical_email, is_allowed
 from homeserver.mail.mailer import Mailer
 from homeserver.users.bearer import digest
+from homeserver.users.body_texts import require_text
 from homeserver.users.failed_attempts import FailedAttempts
 from storage.database import Pool
 from storage.third_party_ids import EMAIL, find_owner
@@ -241,15 +242,7 @@ class ContactValidation:
 
 def read_credentials(body: Mapping[str, Any]) -> Credentials:
     """The proof that a body names. Raises `MissingParam`, `BadJson`."""
-    values = []
-    for name in ("sid", "client_secret"):
-        value = body.get(name)
-        if value is None:
-            raise MissingParam(f"Missing parameter '{name}'")
-        if not isinstance(value, str) or "\0" in value:
-            raise BadJson(f"'{name}' must be a string")
-        values.append(value)
-    return Credentials(*values)
+    return Credentials(require_text(body, "sid"), require_text(body, "client_secret"))
 
 
 def read_stage_credentials(auth: Mapping[str, Any]) -> Credentials:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from federation.protocol.errors import BadJson, Forbidden, MissingParam, Unknown
+from federation.protocol.errors import BadJson, Forbidden, Unknown
+from homeserver.users.body_texts import require_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +42,8 @@ def read_user_name(body: Mapping[str, Any]) -> str | Address:
 
 
 def _address(holder: Mapping[str, Any]) -> Address:
-    values = []
-    for name in ("medium", "address"):
-        value = holder.get(name)
-        if value is None:
-            raise MissingParam(f"Missing parameter '{name}'")
-        if not isinstance(value, str) or "\0" in value:
-            raise BadJson(f"'{name}' must be a string")
-        values.append(value)
-    return Address(*values)
+    return Address(require_text(holder, "medium"), require_text(holder, "address"))
 
 
 def _name(holder: Mapping[str, Any]) -> str:
-    name = holder.get("user")
-    if name is None:
-        raise MissingParam("Missing parameter 'user'")
-    if not isinstance(name, str) or "\0" in name:
-        raise BadJson("'user' must be a string")
-    return name
+    return require_text(holder, "user")
