@@ -10,6 +10,7 @@ from federation.protocol.errors import InvalidParam, MatrixError, MissingParam, 
 from federation.protocol.push_rules import (
     MAX_CUSTOM_RULES,
     NO_CHANGES,
+    PREDEFINED_RULES,
     PREDEFINED_WITH_LEGACY_MENTIONS,
     PushRule,
     RuleChanges,
@@ -23,10 +24,12 @@ from federation.protocol.push_rules import (
     set_actions,
     set_enabled,
     set_rule,
+    with_thread_rules,
 )
 from tests.protocol.push_rooms import ALICE
 
 DEFAULTS = Ruleset(ALICE)
+WITH_THREADS = Ruleset(ALICE, predefined=with_thread_rules(PREDEFINED_RULES))
 NOTIFY = {"actions": ["notify"]}
 CAKE = {"pattern": "cake", "actions": ["notify"]}
 
@@ -289,10 +292,21 @@ def test_the_successor_of_a_room_gets_its_rules() -> None:
     assert copy_room_rules(DEFAULTS, "!old", "!new") == DEFAULTS
 
 
-def test_there_are_five_kinds_in_the_order_of_the_specification() -> None:
-    assert list(RuleKind) == ["override", "content", "room", "sender", "underride"]
+def test_clients_see_five_kinds_in_the_order_of_the_specification() -> None:
+    assert list(DEFAULTS.to_json()) == ["override", "content", "room", "sender", "underride"]
     assert find_kind("room") is RuleKind.ROOM
     assert find_kind("ROOM") is None
+
+
+def test_thread_rules_are_a_kind_between_content_and_room() -> None:
+    assert list(WITH_THREADS.to_json()) == [
+        "override",
+        "content",
+        "postcontent",
+        "room",
+        "sender",
+        "underride",
+    ]
 
 
 steps = st.lists(
@@ -310,14 +324,15 @@ steps = st.lists(
 def test_stored_changes_come_back_as_they_were(
     changes: list[tuple[str, RuleKind, str, bool]],
 ) -> None:
-    ruleset = DEFAULTS
+    ruleset = WITH_THREADS
     for step, kind, rule_id, flag in changes:
         try:
             ruleset = _apply(ruleset, step, kind, rule_id, flag)
         except MatrixError:
             continue
     stored = encode_changes(ruleset.changes)
-    assert Ruleset(ALICE, decode_changes(stored)).to_json() == ruleset.to_json()
+    restored = Ruleset(ALICE, decode_changes(stored), WITH_THREADS.predefined)
+    assert restored.to_json() == ruleset.to_json()
     assert decode_changes(stored) == ruleset.changes
     for kind in RuleKind:
         assert len(set(ids(ruleset, kind))) == len(ids(ruleset, kind))
