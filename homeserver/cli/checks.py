@@ -128,6 +128,7 @@ def _has_secrets(settings: Settings) -> bool:
             settings.auth.pepper,
             settings.turn.shared_secret,
             settings.turn.password,
+            settings.calls.api_secret and not settings.calls.api_secret_file,
             settings.mail.password,
             urlsplit(settings.database.url).password,
         ]

@@ -65,6 +65,8 @@ def warnings(settings: "Settings") -> list[str]:
         found.append("Certificates of other servers are not checked (outgoing.verify_tls).")
     if not settings.limits.enabled:
         found.append("Requests are not limited (limits.enabled is false).")
+    if settings.calls.livekit_url.startswith("ws://"):
+        found.append("Clients reach LiveKit without encryption (calls.livekit_url).")
     missing = [
         file
         for listener in settings.listen

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from homeserver.config.model import ENV_DELIMITER, ENV_PREFIX, contradictions, settings_model
+from homeserver.config.sections.calls import Calls
 from homeserver.config.settings import Settings, from_values
 
 FILE_NAME = "hearth.toml"
@@ -86,20 +87,51 @@ def _complete(settings: Settings, base: Path) -> Settings:
     ]
     extra_ca_files = tuple(base / file for file in settings.outgoing.extra_ca_files)
     registrations = tuple(base / file for file in settings.appservices.files)
+    public_baseurl = (server.public_baseurl or f"https://{server.name}").rstrip("/")
     return replace(
         settings,
         server=replace(
             server,
             data_dir=data_dir,
             signing_key_path=data_dir / server.signing_key_path,
-            public_baseurl=(server.public_baseurl or f"https://{server.name}").rstrip("/"),
+            public_baseurl=public_baseurl,
         ),
         listen=tuple(listeners),
         media=replace(settings.media, directory=data_dir / settings.media.directory),
         mail=replace(settings.mail, templates=data_dir / settings.mail.templates),
         outgoing=replace(settings.outgoing, extra_ca_files=extra_ca_files),
         appservices=replace(settings.appservices, files=registrations),
+        calls=_complete_calls(settings.calls, base, public_baseurl),
     )
+
+
+def _complete_calls(calls: Calls, base: Path, public_baseurl: str) -> Calls:
+    """Where LiveKit and its tokens are to be had; the secret as its file has it."""
+    if not calls.livekit_url:
+        return calls
+    secret = calls.api_secret
+    if calls.api_secret_file:
+        secret = _read_secret("calls.api_secret", secret, base / calls.api_secret_file)
+    by_http = "http" + calls.livekit_url.removeprefix("ws")
+    return replace(
+        calls,
+        livekit_api_url=(calls.livekit_api_url or by_http).rstrip("/"),
+        api_secret=secret,
+        service_url=(calls.service_url or f"{public_baseurl}/livekit/jwt").rstrip("/"),
+    )
+
+
+def _read_secret(key: str, given: str, file: Path) -> str:
+    """The content of a file that holds a secret. Raises `ConfigError`."""
+    if given:
+        raise ConfigError(f"{key} and {key}_file are both given; remove one.")
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}_file: {file} cannot be read: {error}.") from error
+    if not secret:
+        raise ConfigError(f"{key}_file: {file} is empty.")
+    return secret
 
 
 # -- sentences about what is wrong ------------------------------------------------------------

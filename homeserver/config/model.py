@@ -19,11 +19,15 @@ from pydantic_settings import (
 
 from federation.protocol.identifiers import is_valid_server_name
 from federation.protocol.room_versions import ROOM_VERSIONS
+from homeserver.config.sections.calls import Calls
 from homeserver.config.sections.server import Listener
 from homeserver.config.settings import Settings
 
 ENV_PREFIX = "HEARTH_"
 ENV_DELIMITER = "__"
+
+SHORTEST_API_SECRET = 32
+"""What LiveKit asks of the secret too: as long as the hash that it signs with."""
 
 
 def settings_model(path: Path | None) -> type[BaseSettings]:
@@ -116,9 +120,26 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
     for number, uri in enumerate(settings.turn.uris):
         if not uri.startswith(("turn:", "turns:")):
             yield f"turn.uris.{number}", "must begin with turn: or turns:"
+    if settings.calls.livekit_url:
+        yield from _calls_contradictions(settings.calls)
     for number, contact in enumerate(settings.well_known.support_contacts):
         if not (contact.matrix_id or contact.email_address):
             yield f"well_known.support_contacts.{number}", "needs matrix_id or email_address"
+
+
+def _calls_contradictions(calls: Calls) -> Iterator[tuple[str, str]]:
+    if not calls.livekit_url.startswith(("wss://", "ws://")):
+        yield "calls.livekit_url", "must begin with wss:// or ws://"
+    for name in ("livekit_api_url", "service_url"):
+        if not getattr(calls, name).startswith(("https://", "http://")):
+            yield f"calls.{name}", "must begin with https:// or http://"
+    if not calls.api_key:
+        yield "calls.api_key", "is needed for calls.livekit_url"
+    if len(calls.api_secret) < SHORTEST_API_SECRET:
+        yield "calls.api_secret", f"must have at least {SHORTEST_API_SECRET} characters"
+    for number, server in enumerate(calls.full_access_servers):
+        if server != "*" and not is_valid_server_name(server):
+            yield f"calls.full_access_servers.{number}", f"{server!r} is not a server name, or *"
 
 
 def _listener_contradictions(key: str, listener: Listener) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from homeserver.config.sections.accounts import Auth, Registration, UserDirectory
 from homeserver.config.sections.appservices import AppServices
-from homeserver.config.sections.calls import Turn
+from homeserver.config.sections.calls import Calls, Turn
 from homeserver.config.sections.federation import Federation, Outgoing
 from homeserver.config.sections.limits import Limits
 from homeserver.config.sections.mail import Mail, ThirdPartyIds
@@ -40,6 +40,7 @@ class Settings:
     cache: Cache = field(default_factory=Cache)
     presence: Presence = field(default_factory=Presence)
     turn: Turn = field(default_factory=Turn)
+    calls: Calls = field(default_factory=Calls)
     federation: Federation = field(default_factory=Federation)
     outgoing: Outgoing = field(default_factory=Outgoing)
     media: Media = field(default_factory=Media)

@@ -40,6 +40,14 @@ def problems(load: Load, text: str) -> tuple[str, ...]:
 NAMED = '[server]\nname = "example.org"\n'
 
 
+CALLS = """
+[calls]
+livekit_url = "wss://calls.example.org/sfu"
+api_key = "hearth"
+api_secret = "0123456789abcdef0123456789abcdef"
+"""
+
+
 def test_a_name_is_all_that_must_be_given(load: Load) -> None:
     settings = load(NAMED)
     assert settings.server.public_baseurl == "https://example.org"
@@ -154,12 +162,36 @@ def test_a_wrong_secret_is_not_repeated(load: Load) -> None:
         NAMED + '[outgoing]\nallow_ip_ranges = ["everywhere"]',
         NAMED + '[turn]\nuris = ["http://turn"]',
         NAMED + "[[well_known.support_contacts]]",
+        NAMED + '[calls]\nlivekit_url = "wss://sfu"',
+        NAMED + CALLS.replace("wss://", "https://"),
+        NAMED + CALLS + 'livekit_api_url = "wss://sfu"',
+        NAMED + CALLS + 'service_url = "/livekit/jwt"',
+        NAMED + CALLS + 'full_access_servers = ["not a name"]',
+        NAMED + CALLS + 'api_secret_file = "both"',
+        NAMED + CALLS.replace("api_secret", "api_secret_file"),
+        NAMED + CALLS.replace("0123456789abcdef", "short"),
         NAMED + '[database]\nurl = "mysql://x"',
         "[server",
     ],
 )
 def test_contradictions_are_refused(load: Load, text: str) -> None:
     assert all(problem.endswith((".", "?")) for problem in problems(load, text))
+
+
+def test_where_calls_go_follows_from_where_livekit_is(load: Load) -> None:
+    calls = load(NAMED + CALLS).calls
+    assert calls.service_url == "https://example.org/livekit/jwt"
+    assert calls.livekit_api_url == "https://calls.example.org/sfu"
+    given = load(NAMED + CALLS + 'livekit_api_url = "http://[::1]:7880/"').calls
+    assert given.livekit_api_url == "http://[::1]:7880"
+
+
+def test_a_secret_can_be_in_a_file_of_its_own(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("0123456789abcdef0123456789abcdef\n")
+    text = CALLS.partition("api_secret")[0] + 'api_secret_file = "secret"'
+    assert load(NAMED + text).calls.api_secret == "0123456789abcdef0123456789abcdef"
+    (tmp_path / "secret").write_text("\n")
+    assert "empty" in "".join(problems(load, NAMED + text))
 
 
 def test_settings_travel_to_another_process_unchanged(load: Load) -> None:
