@@ -13,6 +13,7 @@ from homeserver.config.settings import Settings
 from homeserver.encryption.encryption import Encryption
 from homeserver.jobs.runner import Runner
 from homeserver.media.repository import MediaRepository
+from homeserver.observe.health import Health
 from homeserver.other_servers.sending import Sending
 from homeserver.push.notifications import Notifications
 from homeserver.push.pushing import Pushing
@@ -49,6 +50,7 @@ class Services:
     db: Pool
     names: Names
     committer: Committer
+    health: Health
     send: Send
     rooms: Rooms
     users: Users

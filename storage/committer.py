@@ -13,6 +13,7 @@ last commit went through is then unknown, and the transaction IDs of clients sor
 
 import asyncio
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -84,6 +85,16 @@ Maker = Callable[[], Awaitable[Sequence[Write]]]
 
 
 @dataclass(slots=True)
+class Batches:
+    """What a committer has done since it was made."""
+
+    count: int = 0
+    submissions: int = 0
+    seconds: float = 0.0
+    """How long the batches took, one after the other."""
+
+
+@dataclass(slots=True)
 class _Submission:
     writes: Sequence[Write]
     done: "asyncio.Future[int]"
@@ -116,6 +127,16 @@ class Committer:
         self._gathered = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._closing = False
+        self.is_running = False
+        """Whether what is submitted gets committed."""
+        self.batch_began_s: float | None = None
+        """When the transaction that is under way began, by the monotonic clock."""
+        self.done = Batches()
+
+    @property
+    def queue_length(self) -> int:
+        """The submissions that wait for the next transaction."""
+        return len(self._queue)
 
     def submit(self, *writes: Write) -> "asyncio.Future[int]":
         """Queue writes that are stored together or not at all; the result is their last position.
@@ -155,12 +176,16 @@ class Committer:
 
     async def run(self) -> None:
         """Commit what gathers until `close` is called and the queue is empty."""
-        while not (self._closing and not self._queue):
-            await self._gathered.wait()
-            self._gathered.clear()
-            await self._listen_again()
-            while self._queue:
-                await self._commit_batch(self._take_batch())
+        self.is_running = True
+        try:
+            while not (self._closing and not self._queue):
+                await self._gathered.wait()
+                self._gathered.clear()
+                await self._listen_again()
+                while self._queue:
+                    await self._commit_next()
+        finally:
+            self.is_running = False
         await self._leave()
 
     def close(self) -> None:
@@ -176,6 +201,15 @@ class Committer:
                 break
             batch.append(self._queue.popleft())
         return batch
+
+    async def _commit_next(self) -> None:
+        batch = self._take_batch()
+        began_s = self.batch_began_s = time.monotonic()
+        await self._commit_batch(batch)
+        self.batch_began_s = None
+        self.done.count += 1
+        self.done.submissions += len(batch)
+        self.done.seconds += time.monotonic() - began_s
 
     async def _commit_batch(self, batch: list[_Submission]) -> None:
         try:

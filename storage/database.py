@@ -101,6 +101,15 @@ class Pool:
         except LOST_CONNECTION as error:
             raise DatabaseUnavailable from error
 
+    async def answers(self, within_s: float) -> bool:
+        """Whether a connection is free and PostgreSQL answers on it, now and not after a retry."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._pool.fetchval("SELECT 1")
+        except (TimeoutError, asyncpg.PostgresError, *LOST_CONNECTION):
+            return False
+        return True
+
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()

@@ -5,6 +5,7 @@ a listener of the stream where it is built.
 """
 
 import random
+import time
 from collections.abc import Sequence
 
 from homeserver.appservices.invitations import AskedInvitations
@@ -31,6 +32,7 @@ from homeserver.encryption.device_lists import DeviceLists
 from homeserver.jobs.job import JobContext
 from homeserver.jobs.runner import JOBS, Runner
 from homeserver.mail.mailer import build_mailer
+from homeserver.observe.health import Health
 from homeserver.other_servers.room_servers import RoomServers
 from homeserver.push.notifications import Notifications
 from homeserver.rooms.client_events import ClientEvents
@@ -99,6 +101,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         db=core.db,
         names=core.names,
         committer=core.committer,
+        health=Health(core.db, core.committer, time.monotonic),
         send=core.send,
         rooms=rooms,
         users=users,

@@ -18,6 +18,7 @@ from homeserver.client_api import (
     event_context,
     events,
     filters,
+    health,
     initial_sync,
     joined_rooms,
     key_backups,
@@ -72,6 +73,7 @@ from homeserver.client_api import (
 from homeserver.http.call import Call
 
 ENDPOINTS: tuple[Endpoint[Call], ...] = (
+    *health.ENDPOINTS,
     *versions.ENDPOINTS,
     *well_known.ENDPOINTS,
     *login.ENDPOINTS,

@@ -48,11 +48,13 @@ Api = Literal["client", "federation"]
 
 FEDERATION_PREFIXES = ("/_matrix/federation/", "/_matrix/key/", "/_matrix/policy/")
 COMMON_PREFIXES = (
+    "/health",
     "/.well-known/",
     "/_matrix/federation/v1/openid/",
     "/_matrix/federation/v1/version",
 )
-"""Clients ask which server they talk to, and services beside them who its users are."""
+"""Clients ask which server they talk to, services beside them who its users are, and whoever looks
+after the server whether it works."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tests.architecture.imports import (
     sources,
 )
 
-BASICS = ("homeserver.clock", "homeserver.config", "homeserver.observe")
+BASICS = ("homeserver.clock", "homeserver.config", "homeserver.observe.log")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "federation.protocol": ("federation.protocol",),
@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "migrations": ("migrations",),
     "homeserver.clock": (),
     "homeserver.config": ("homeserver.config", "federation.protocol", "storage.cluster"),
-    "homeserver.observe": ("homeserver.observe", "homeserver.config", "homeserver.http.request_id"),
+    "homeserver.observe.log": ("homeserver.config", "homeserver.http.request_id"),
     # Processes of their own load it, which have nothing of the server's.
     "homeserver.media.decoding": ("homeserver.media.decoding",),
     "homeserver.http": (
@@ -61,7 +61,8 @@ API = ("homeserver.client_api", "homeserver.admin_api", "homeserver.http")
 WIRING = ("homeserver.app", "homeserver.building", "homeserver.cli", "homeserver.__main__")
 
 MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(SERVICES, (*API, *WIRING, "homeserver.services")),
+    **dict.fromkeys(SERVICES, (*API, *WIRING, "homeserver.services", "homeserver.observe")),
+    "homeserver.observe": ("homeserver.client_api", "homeserver.admin_api", *WIRING),
     "homeserver.client_api": ("homeserver.admin_api", "federation.outbound", *WIRING),
     "homeserver.admin_api": ("federation.outbound", *WIRING),
     "homeserver.services": WIRING,
