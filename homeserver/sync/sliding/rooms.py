@@ -4,35 +4,30 @@ The number of queries does not depend on how many rooms there are. Rooms in whic
 messages came while the client kept up are told from the window of the stream, without a query.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
-from federation.protocol.auth_events import member_place
 from federation.protocol.filters import NO_FILTER
 from homeserver.push.counts import UnreadCounts
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.history_token import received_before
-from homeserver.rooms.history_visibility import OwnMembership, SeenEvent
-from homeserver.rooms.viewer import Viewer
-from homeserver.sync.sliding.connections import Members
-from homeserver.sync.sliding.plan import OUTSIDE, Kind, Telling
-from homeserver.sync.sliding.required_state import MEMBER, RequiredState, union
+from homeserver.rooms.history_visibility import OwnMembership
+from homeserver.sync.sliding.plan import Kind, Telling
+from homeserver.sync.sliding.reading import Reading, RoomsRead
+from homeserver.sync.sliding.remembered import sent_after
+from homeserver.sync.sliding.required_state import MEMBER
 from homeserver.sync.sliding.room_body import HeroShown, RoomBody, text_of
-from homeserver.sync.sliding.room_states import RequiredStates, StateNews
-from homeserver.sync.sliding.sent import LIVE, WHOLE, SentRoom, Told
+from homeserver.sync.sliding.told_states import AVATAR, NAME, StateReader
 from homeserver.sync.stripped import read_stripped_states
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
-from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines
+from homeserver.sync.timelines import BEGINNING, Span, read_timelines
 from homeserver.sync.window_events import WindowEvents
 from storage.bumps import last_bumps
-from storage.changes import EventAdded, Membership, StoredEvent
+from storage.changes import EventAdded
 from storage.database import Database
 from storage.events import get_events
 from storage.names import Names
 from storage.stream import Stream
 
-NAME = ("m.room.name", "")
-AVATAR = ("m.room.avatar", "")
 BUMPS = frozenset(
     (
         "m.room.create",
@@ -47,58 +42,6 @@ BUMPS = frozenset(
     )
 )
 """What moves a room up. Source: MSC4186, `bump_stamp`."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """One response in the making."""
-
-    viewer: Viewer
-    tellings: Sequence[Telling]
-    since: int | None
-    """The position of the client's token; None for a new connection."""
-    upto: int
-    ignored: frozenset[str]
-    direct: frozenset[str]
-    known_members: Members
-    ids: Mapping[int, str]
-    live: dict[int, list[EventAdded]] = field(default_factory=dict)
-    timelines: dict[int, Timeline] = field(default_factory=dict)
-    states: dict[int, list[StoredEvent]] = field(default_factory=dict)
-    """What is told of each room's state."""
-    described: dict[int, list[StoredEvent]] = field(default_factory=dict)
-    """The name and the avatar, of rooms that are told whole."""
-    news: dict[int, StateNews] = field(default_factory=dict)
-    members_told: Members = field(default_factory=dict)
-    members_forgotten: set[int] = field(default_factory=set)
-
-    def of_kind(self, *kinds: Kind) -> list[Telling]:
-        """The rooms that are told in certain ways."""
-        return [telling for telling in self.tellings if telling.kind in kinds]
-
-    def is_limited(self, room_nid: int) -> bool:
-        """Whether events are left out between what the client has and what it is shown."""
-        timeline = self.timelines.get(room_nid)
-        return timeline is not None and timeline.is_limited
-
-    def events(self, room_nid: int) -> list[StoredEvent]:
-        """The events of the room's timeline."""
-        if room_nid in self.live:
-            return [added.event for added in self.live[room_nid]]
-        timeline = self.timelines.get(room_nid)
-        return [item.event for item in timeline.events] if timeline is not None else []
-
-
-@dataclass(frozen=True, slots=True)
-class RoomsRead:
-    """What is told of rooms, by ID, and what the client has of them then."""
-
-    bodies: dict[str, RoomBody]
-    sent: dict[int, SentRoom | None]
-    timelines: Mapping[int, Sequence[str]]
-    """The IDs of the events in the timelines."""
-    members_told: Members
-    members_forgotten: set[int]
 
 
 class RoomReader:
@@ -122,16 +65,15 @@ class RoomReader:
 
     async def read(self, reading: Reading) -> RoomsRead:
         """What to tell of the rooms."""
-        states = RequiredStates(self._db, self._names, reading.viewer.user_id)
+        states = StateReader(self._db, self._names, reading.viewer.user_id)
         self._take_from_window(reading)
         await self._read_timelines(reading)
-        await self._read_states(reading, states)
-        await self._add_lazy_members(reading, states)
+        await states.read(reading)
         bodies = await self._build(reading)
         await self._add_stripped(reading, bodies)
         return RoomsRead(
             {reading.ids[nid]: body for nid, body in bodies.items()},
-            {t.room_nid: self._sent(reading, t) for t in reading.tellings},
+            {t.room_nid: sent_after(reading, t) for t in reading.tellings},
             {nid: [event.event_id for event in reading.events(nid)] for nid in bodies},
             reading.members_told,
             reading.members_forgotten,
@@ -186,127 +128,6 @@ class RoomReader:
             NO_FILTER.room.timeline,
             reading.ignored,
         )
-
-    async def _read_states(self, reading: Reading, states: RequiredStates) -> None:
-        whole = [telling for telling in reading.of_kind(Kind.WHOLE) if telling.is_joined]
-        found = await states.current(
-            {t.room_nid: t.config.required for t in whole}, reading.upto, (NAME, AVATAR)
-        )
-        for telling in whole:
-            events = found[telling.room_nid]
-            reading.described[telling.room_nid] = events
-            reading.states[telling.room_nid] = self._select(
-                reading, events, telling.config.required
-            )
-        news = [t for t in reading.of_kind(Kind.NEWS) if t.room_nid not in reading.live]
-        reading.news = await states.changes(
-            {t.room_nid: (t.since, t.end(reading.upto)) for t in news}
-        )
-        for telling in news:
-            reading.states[telling.room_nid] = self._changed(reading, telling)
-        await self._add_newly_required(reading, states, news)
-        await self._add_departures(reading, states)
-
-    def _select(
-        self, reading: Reading, events: Iterable[StoredEvent], required: RequiredState
-    ) -> list[StoredEvent]:
-        user_id = reading.viewer.user_id
-        return [e for e in events if required.matches(e.type, e.state_key or "", user_id)]
-
-    def _changed(self, reading: Reading, telling: Telling) -> list[StoredEvent]:
-        """What is to be told of a room's state that has changed."""
-        events, required = reading.news[telling.room_nid].events, telling.config.required
-        told = self._select(reading, events, required)
-        if not required.loads_lazily:
-            return told
-        if reading.is_limited(telling.room_nid):
-            reading.members_forgotten.add(telling.room_nid)
-            return told
-        known = {event.event_nid for event in told}
-        members = [e for e in events if e.type == MEMBER and e.event_nid not in known]
-        self._note(reading, telling.room_nid, members)
-        return told + members
-
-    async def _add_newly_required(
-        self, reading: Reading, states: RequiredStates, news: Sequence[Telling]
-    ) -> None:
-        """Add state that is required now and was not before."""
-        grown = {t.room_nid: t for t in news if t.former_state is not None and t.is_joined}
-        found = await states.current(
-            {nid: t.config.required for nid, t in grown.items()}, reading.upto
-        )
-        for nid, telling in grown.items():
-            former = telling.former_state
-            had = [] if former is None else self._select(reading, found[nid], former)
-            known = {event.event_nid for event in (*reading.states[nid], *had)}
-            reading.states[nid] += [e for e in found[nid] if e.event_nid not in known]
-
-    async def _add_departures(self, reading: Reading, states: RequiredStates) -> None:
-        """Add how the user went, and of rooms that are told whole the state there was then."""
-        over = [t for t in reading.tellings if t.own.membership in OUTSIDE]
-        if not over:
-            return
-        events = await get_events(self._db, [t.own.event_nid for t in over])
-        departures = {t.room_nid: events[t.own.event_nid] for t in over}
-        whole = {t.room_nid: t.config.required for t in over if t.kind is Kind.WHOLE}
-        found = await states.at_end({nid: departures[nid] for nid in whole}, whole)
-        for telling in over:
-            own = departures[telling.room_nid]
-            told = reading.states.setdefault(telling.room_nid, [])
-            told += [e for e in found.get(telling.room_nid, ()) if e.place_nid != own.place_nid]
-            if own.event_nid not in {event.event_nid for event in told}:
-                told.append(own)
-            if telling.kind is Kind.FAREWELL:
-                reading.timelines[telling.room_nid] = Timeline(
-                    telling.room_nid,
-                    (SeenEvent(own, "leave"),),
-                    is_limited=False,
-                    is_complete=True,
-                    prev_batch=f"s{reading.upto}",
-                )
-
-    async def _add_lazy_members(self, reading: Reading, states: RequiredStates) -> None:
-        """Add members who are shown in timelines and whom the client does not have."""
-        shown: dict[int, set[str]] = {}
-        for telling in reading.of_kind(Kind.WHOLE, Kind.NEWS):
-            required = telling.config.required
-            if required.loads_lazily and telling.own.membership not in OUTSIDE:
-                users = users_in(reading.events(telling.room_nid))
-                own = reading.viewer.user_id
-                shown[telling.room_nid] = {
-                    user for user in users if not required.matches(MEMBER, user, own)
-                }
-                if telling.kind is Kind.WHOLE:
-                    reading.members_forgotten.add(telling.room_nid)
-        everyone = {member_place(user) for users in shown.values() for user in users}
-        places = await self._names.places.find_nids(everyone) if everyone else {}
-        missing = {
-            nid: [
-                user
-                for user in users
-                if not self._has_member(reading, nid, places.get(member_place(user)))
-            ]
-            for nid, users in shown.items()
-        }
-        members = await states.members({nid: users for nid, users in missing.items() if users})
-        by_room: dict[int, list[StoredEvent]] = {}
-        for member in members:
-            by_room.setdefault(member.room_nid, []).append(member)
-        for nid, events in (await states.as_of(reading.upto, by_room)).items():
-            self._note(reading, nid, events)
-            reading.states.setdefault(nid, []).extend(events)
-
-    def _has_member(self, reading: Reading, room_nid: int, place_nid: int | None) -> bool:
-        if place_nid in reading.members_told.get(room_nid, ()):
-            return True
-        if room_nid in reading.members_forgotten:
-            return False
-        return place_nid in reading.known_members.get(room_nid, ())
-
-    def _note(self, reading: Reading, room_nid: int, members: Iterable[StoredEvent]) -> None:
-        places = {event.place_nid for event in members if event.place_nid is not None}
-        if places:
-            reading.members_told.setdefault(room_nid, set()).update(places)
 
     async def _build(self, reading: Reading) -> dict[int, RoomBody]:
         """The bodies of all rooms but those that are told by their stripped state."""
@@ -457,53 +278,3 @@ class RoomReader:
                 stripped_state=stripped.get(nid, []),
                 bump_stamp=telling.own.position,
             )
-
-    def _sent(self, reading: Reading, telling: Telling) -> SentRoom | None:
-        """What the client has of a room once it has the response; None for nothing any more."""
-        config, former = telling.config, telling.sent
-        if telling.kind is Kind.STRIPPED:
-            return SentRoom(LIVE, 0, config.required, Told(0))
-        if telling.kind is Kind.FAREWELL:
-            return None
-        has_left = telling.own.membership is Membership.LEAVE
-        if has_left and telling.own.sender_nid == reading.viewer.user_nid:
-            return None
-        told = former.told if former is not None and telling.kind is Kind.NEWS else Told(0)
-        return SentRoom(LIVE, self._depth(reading, telling), self._required(reading, telling), told)
-
-    def _depth(self, reading: Reading, telling: Telling) -> int:
-        """How many of the newest events the client has without a gap."""
-        limit = telling.config.timeline_limit
-        has_skipped = not limit and bool(reading.news.get(telling.room_nid))
-        if telling.shows_from_end:
-            is_all = bool(limit) and not reading.is_limited(telling.room_nid)
-            return WHOLE if is_all else limit
-        if telling.sent is None or has_skipped or reading.is_limited(telling.room_nid):
-            return limit
-        return telling.sent.timeline_limit
-
-    def _required(self, reading: Reading, telling: Telling) -> RequiredState:
-        """The state of which the client has all."""
-        wanted = telling.config.required
-        if telling.kind is Kind.WHOLE or telling.sent is None:
-            return wanted
-        former = telling.sent.required
-        changed = reading.news.get(telling.room_nid, StateNews())
-        own = reading.viewer.user_id
-        places = [(e.type, e.state_key or "") for e in changed.events] + changed.emptied
-        has_missed = any(
-            former.matches(*place, own) and not wanted.matches(*place, own) for place in places
-        )
-        if has_missed or former.covers(wanted):
-            return wanted if has_missed else former
-        return union((former, wanted))
-
-
-def users_in(events: Iterable[StoredEvent]) -> set[str]:
-    """Those who sent the events, and whose membership they are about."""
-    users = set()
-    for event in events:
-        users.add(event.sender)
-        if event.type == MEMBER and event.state_key is not None:
-            users.add(event.state_key)
-    return users

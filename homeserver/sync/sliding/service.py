@@ -23,9 +23,10 @@ from homeserver.sync.sliding.interest import Interest
 from homeserver.sync.sliding.lists import Lists, Views
 from homeserver.sync.sliding.plan import Plan, Planner, Situation
 from homeserver.sync.sliding.pos import Pos, UnknownPos
+from homeserver.sync.sliding.reading import Reading, RoomsRead
 from homeserver.sync.sliding.request import SlidingRequest, parse_request
 from homeserver.sync.sliding.room_orders import RoomOrders
-from homeserver.sync.sliding.rooms import Reading, RoomReader, RoomsRead
+from homeserver.sync.sliding.rooms import RoomReader
 from homeserver.sync.sliding.sent import LIVE, NONE, Changes, Sent, Told
 from storage.cache import Cache
 from storage.names import Names
