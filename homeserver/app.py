@@ -6,7 +6,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from federation.inbound.endpoints import ENDPOINTS as FEDERATION_ENDPOINTS
 from federation.inbound.endpoints import FOR_CLIENTS_TOO
@@ -34,6 +34,9 @@ from migrations.apply import apply_migrations
 from storage.cache import Cache
 from storage.database import Pool, connect, open_pool
 
+if TYPE_CHECKING:
+    from homeserver.observe.readings import Readings
+
 log = logging.getLogger("hearth")
 
 ENDPOINTS: tuple[Endpoint[Call], ...] = (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS)
@@ -45,9 +48,16 @@ GRACE_S = 10.0
 class Homeserver:
     """A running server."""
 
-    def __init__(self, services: Services, http: HttpServer, failed: asyncio.Event) -> None:
+    def __init__(
+        self,
+        services: Services,
+        http: HttpServer,
+        failed: asyncio.Event,
+        metrics_port: int | None,
+    ) -> None:
         self.services = services
         self.http = http
+        self.metrics_port = metrics_port
         self.failed = failed
         """Set when a part of the server that must not end has ended."""
 
@@ -94,8 +104,11 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
             await stack.enter_async_context(_task(job, failed))
         if settings.federation.enabled:
             await stack.enter_async_context(_task(links.probing.run(), failed))
-        http = await _listen(settings, services, links, stack)
-        yield Homeserver(services, http, failed)
+        readings = _readings(core, services) if settings.metrics.enabled else None
+        dispatcher = _dispatcher(settings, services, links, readings)
+        http = await _listen(settings, dispatcher, stack)
+        metrics_port = await _tell_figures(settings, readings, stack) if readings else None
+        yield Homeserver(services, http, failed, metrics_port)
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack, failed: asyncio.Event) -> str:
@@ -140,10 +153,26 @@ async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> N
     stack.push_async_callback(stop_committing)
 
 
-async def _listen(
-    settings: Settings, services: Services, links: Links, stack: AsyncExitStack
-) -> HttpServer:
-    http = http_settings(settings.limits)
+def _readings(core: Core, services: Services) -> "Readings":
+    # Loaded only where figures are wanted: it takes 3 MB.
+    from homeserver.building.metrics import build_readings
+
+    return build_readings(core, services)
+
+
+async def _tell_figures(settings: Settings, readings: "Readings", stack: AsyncExitStack) -> int:
+    """Listen for those who want figures; the port."""
+    from homeserver.building.metrics import build_listener
+
+    listener = build_listener(readings)
+    port = await listener.start(settings.metrics.address, settings.metrics.port)
+    stack.push_async_callback(listener.stop)
+    return port
+
+
+def _dispatcher(
+    settings: Settings, services: Services, links: Links, readings: "Readings | None"
+) -> Dispatcher:
     users = services.users
     appservices = services.appservices
     authenticator = Authenticator(
@@ -155,8 +184,20 @@ async def _listen(
     )
     federates = settings.federation.enabled
     of_federation = FEDERATION_ENDPOINTS if federates else FOR_CLIENTS_TOO
-    dispatcher = Dispatcher((*ENDPOINTS, *of_federation), services, authenticator, http)
-    server = HttpServer(dispatcher, http)
+    dispatcher = Dispatcher(
+        (*ENDPOINTS, *of_federation),
+        services,
+        authenticator,
+        http_settings(settings.limits),
+        readings.requests.observe if readings else None,
+    )
+    if readings is not None:
+        readings.dispatcher = dispatcher
+    return dispatcher
+
+
+async def _listen(settings: Settings, dispatcher: Dispatcher, stack: AsyncExitStack) -> HttpServer:
+    server = HttpServer(dispatcher, http_settings(settings.limits))
     await server.start(listen_addresses(settings.listen))
     stack.push_async_callback(server.stop, GRACE_S)
     return server

@@ -2,21 +2,40 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+from weakref import WeakSet
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What caches hold together."""
+
+    bytes: int
+    entries: int
+
+
 class Cache(Generic[K, V]):
     """Keeps the most recently used values whose costs together stay within `max_bytes`."""
 
-    __slots__ = ("_bytes", "_entries", "_max_bytes")
+    __slots__ = ("__weakref__", "_bytes", "_entries", "_max_bytes")
+
+    made: ClassVar["WeakSet[Cache[Any, Any]]"] = WeakSet()
+    """All that there are, to be counted together."""
 
     def __init__(self, max_bytes: int) -> None:
+        Cache.made.add(self)
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._bytes = 0
         self._max_bytes = max_bytes
+
+    @property
+    def bytes(self) -> int:
+        """What the values take, as their costs say."""
+        return self._bytes
 
     def get(self, key: K) -> V | None:
         """The value, marked as used, or None."""
@@ -48,3 +67,9 @@ class Cache(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @classmethod
+    def use(cls) -> CacheUse:
+        """What all caches of the process hold."""
+        caches = list(cls.made)
+        return CacheUse(sum(cache.bytes for cache in caches), sum(map(len, caches)))

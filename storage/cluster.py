@@ -98,6 +98,11 @@ class Cluster:
         """The file that PostgreSQL writes its complaints to."""
         return self._directory / "postgres.log"
 
+    @property
+    def pid(self) -> int | None:
+        """The process number of the postmaster, where the cluster is known to run."""
+        return None if self._postmaster is None else self._postmaster.pid
+
     async def start(self) -> None:
         """Start the cluster, or join it where it runs; make it on the first start.
 

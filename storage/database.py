@@ -7,6 +7,7 @@ of a transaction whose holder decides what is atomic.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import asyncpg
@@ -58,6 +59,14 @@ class Database(Protocol):
         """No rows; PostgreSQL's status line."""
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How many connections a pool has open, and how many of these nobody uses."""
+
+    open: int
+    idle: int
+
+
 class Pool:
     """Connections for reading, and for transactions of their own.
 
@@ -100,6 +109,11 @@ class Pool:
                 yield connection
         except LOST_CONNECTION as error:
             raise DatabaseUnavailable from error
+
+    @property
+    def use(self) -> PoolUse:
+        """The connections at this moment."""
+        return PoolUse(self._pool.get_size(), self._pool.get_idle_size())
 
     async def answers(self, within_s: float) -> bool:
         """Whether a connection is free and PostgreSQL answers on it, now and not after a retry."""

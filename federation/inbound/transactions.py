@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -55,6 +56,16 @@ class Turns:
         """Transactions that are taken or wait."""
 
 
+@dataclass(slots=True)
+class ReceivingTally:
+    """What has been received since the start; `refused` are PDUs too."""
+
+    transactions: int = 0
+    pdus: int = 0
+    refused: int = 0
+    edus: int = 0
+
+
 class Transactions:
     """Takes transactions."""
 
@@ -67,6 +78,7 @@ class Transactions:
         "_turns",
         "_under_way",
         "_versions",
+        "tally",
     )
 
     def __init__(
@@ -86,6 +98,12 @@ class Transactions:
         self._clock = clock
         self._turns: dict[ServerName, Turns] = {}
         self._under_way: dict[tuple[ServerName, str], asyncio.Future[bytes]] = {}
+        self.tally = ReceivingTally()
+
+    @property
+    def waiting(self) -> int:
+        """The transactions that are taken or wait for their turn."""
+        return sum(turns.count for turns in self._turns.values())
 
     async def receive(self, origin: ServerName, txn_id: str, body: Mapping[str, Any]) -> bytes:
         """Take a transaction, or give the answer that it got before; the answer is JSON.
@@ -124,7 +142,14 @@ class Transactions:
             await self._edus.receive(origin, transaction.edus)
             answer = orjson.dumps({"pdus": {i: _told(error) for i, error in results.items()}})
             await self._kept.keep_answer(origin, txn_id, self._clock(), answer)
+            self._count(transaction, results)
             return answer
+
+    def _count(self, transaction: Transaction, results: Results) -> None:
+        self.tally.transactions += 1
+        self.tally.pdus += len(transaction.pdus)
+        self.tally.refused += sum(error is not None for error in results.values())
+        self.tally.edus += len(transaction.edus)
 
     @asynccontextmanager
     async def _turn(self, origin: ServerName) -> AsyncIterator[None]:

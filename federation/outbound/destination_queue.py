@@ -31,7 +31,7 @@ class OutgoingTransaction:
     """A transaction as it is sent, and sent again under the same ID.
 
     `covered` says which marked rooms are done up to where, `edus_upto` up to which position the
-    queued EDUs are in it; `items` counts what must not be lost.
+    queued EDUs are in it; `items` counts what must not be lost, `edus` all EDUs.
     """
 
     txn_id: str
@@ -41,6 +41,7 @@ class OutgoingTransaction:
     edus_upto: int | None
     told: Told
     items: int
+    edus: int
     began_ts: int
 
 

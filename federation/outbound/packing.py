@@ -104,6 +104,7 @@ class Packer:
             edus_upto=queued[-1].position if queued else None,
             told=told,
             items=len(pdus) + len(queued),
+            edus=len(queued) + len(told_edus),
             began_ts=now_ts,
         )
 

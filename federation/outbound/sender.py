@@ -73,6 +73,25 @@ class SenderSettings:
     """For destinations that answer, but refuse."""
 
 
+@dataclass(slots=True)
+class SendingTally:
+    """What has been sent since the start; `failures` are transactions that were not taken."""
+
+    transactions: int = 0
+    failures: int = 0
+    pdus: int = 0
+    edus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SendingState:
+    """Where sending stands: transactions under way, servers that fail, events held in memory."""
+
+    under_way: int
+    failing: int
+    pdus_waiting: int
+
+
 class Sender:
     """The queues of all destinations, while `running`."""
 
@@ -105,6 +124,7 @@ class Sender:
         self._kept_ts = 0
         self.replaced = asyncio.Event()
         """Set when another process has taken over the sending."""
+        self.tally = SendingTally()
         backoff.listen(self.destination_is_back)
 
     @asynccontextmanager
@@ -169,6 +189,16 @@ class Sender:
         queue = self._queues.get(destination)
         if queue is not None and queue.timer is not None:
             self._start_after(queue, 0)
+
+    @property
+    def state(self) -> SendingState:
+        """Where sending stands at this moment."""
+        queues = self._queues.values()
+        return SendingState(
+            under_way=sum(queue.in_flight is not None for queue in queues),
+            failing=sum(queue.failures > 0 for queue in queues),
+            pdus_waiting=sum(len(queue.live) for queue in queues),
+        )
 
     def _queue(self, destination: ServerName) -> DestinationQueue:
         queue = self._queues.get(destination)
@@ -288,6 +318,9 @@ class Sender:
 
     def _succeeded(self, queue: DestinationQueue, transaction: OutgoingTransaction) -> None:
         queue.failures = queue.failing_since = 0
+        self.tally.transactions += 1
+        self.tally.pdus += len(transaction.pdus)
+        self.tally.edus += transaction.edus
         self._settle(queue, transaction)
         before_ts, self._last_success_ts = self._last_success_ts, self._clock()
         if self._last_success_ts - before_ts >= self._settings.silence_ms:
@@ -310,6 +343,7 @@ class Sender:
         self, queue: DestinationQueue, transaction: OutgoingTransaction, error: FederationError
     ) -> float | None:
         """Give up for now; how long to wait."""
+        self.tally.failures += 1
         if isinstance(error, NotFederating):
             log.info("Nothing is sent any more: %s", error)
             queue.abandon(self._ledger.progress)

@@ -99,6 +99,8 @@ class Courier:
         self._failures = 0
         self._longest_pause_s = LONGEST_PAUSE_S
         self._hurry = asyncio.Event()
+        self.sent = self.failed = 0
+        """Transactions that the service has taken, and attempts that it has not."""
 
     def heard_from(self) -> None:
         """The service has made a request: it may be there again."""
@@ -232,11 +234,13 @@ class Courier:
         if self._failures:
             log.info("The application service %s is there again", self.service.service_id)
         self._failures = 0
+        self.sent += 1
         return True
 
     def _failed(self, reason: str, longest_pause_s: float) -> bool:
         self._longest_pause_s = longest_pause_s
         self._failures += 1
+        self.failed += 1
         if self._failures == 1:
             log.warning(
                 "The application service %s cannot be told what happens, which waits for it: %s",

@@ -69,6 +69,11 @@ class Delivery:
         self._judged_upto = 0
         self._has_lost = False
 
+    @property
+    def couriers(self) -> Sequence[Courier]:
+        """The couriers that run now."""
+        return list(self._couriers.values())
+
     async def heard(self, changes: Sequence[Change], own: bool) -> None:
         """Take note of what was committed; a listener of the stream."""
         del own

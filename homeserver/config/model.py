@@ -115,6 +115,7 @@ def contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from _listener_contradictions(f"listen.{number}", listener)
     for name in ("allow_ip_ranges", "deny_ip_ranges"):
         yield from _network_problems(f"outgoing.{name}", getattr(settings.outgoing, name))
+    yield from _address_problems("metrics.address", settings.metrics.address)
     if settings.third_party_ids.registration_requires_email and not settings.mail.host:
         yield "third_party_ids.registration_requires_email", "needs a mail server, mail.host"
     for number, uri in enumerate(settings.turn.uris):
@@ -143,13 +144,17 @@ def _calls_contradictions(calls: Calls) -> Iterator[tuple[str, str]]:
 
 
 def _listener_contradictions(key: str, listener: Listener) -> Iterator[tuple[str, str]]:
-    try:
-        ipaddress.ip_address(listener.address)
-    except ValueError:
-        yield f"{key}.address", f"{listener.address!r} is not an IP address"
+    yield from _address_problems(f"{key}.address", listener.address)
     if (listener.tls_certificate is None) != (listener.tls_key is None):
         yield key, "tls_certificate and tls_key must be given together"
     yield from _network_problems(f"{key}.trusted_proxies", listener.trusted_proxies)
+
+
+def _address_problems(key: str, address: str) -> Iterator[tuple[str, str]]:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        yield key, f"{address!r} is not an IP address"
 
 
 def _network_problems(key: str, networks: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from homeserver.config.sections.federation import Federation, Outgoing
 from homeserver.config.sections.limits import Limits
 from homeserver.config.sections.mail import Mail, ThirdPartyIds
 from homeserver.config.sections.media import Media, UrlPreviews
+from homeserver.config.sections.metrics import Metrics
 from homeserver.config.sections.push import Push
 from homeserver.config.sections.rooms import Presence, Rooms
 from homeserver.config.sections.server import Listener, Log, Server
@@ -52,6 +53,7 @@ class Settings:
     appservices: AppServices = field(default_factory=AppServices)
     user_directory: UserDirectory = field(default_factory=UserDirectory)
     well_known: WellKnown = field(default_factory=WellKnown)
+    metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
 
 

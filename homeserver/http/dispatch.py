@@ -10,7 +10,7 @@ cancelled: they are registered here while they wait, and the listener reports lo
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -57,6 +57,10 @@ COMMON_PREFIXES = (
 after the server whether it works."""
 
 
+Observe = Callable[[Router, web.BaseRequest, int, float], None]
+"""Takes the routes that a request was answered by, the request, the status and the seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """What differs between listeners: the endpoints that they serve and the proxies before them."""
@@ -76,6 +80,7 @@ class Dispatcher:
         "_in_flight",
         "_limiter",
         "_long_polls",
+        "_observe",
         "_services",
         "_settings",
         "_stopping",
@@ -87,7 +92,10 @@ class Dispatcher:
         services: "Services",
         authenticator: Authenticator,
         settings: HttpSettings,
+        observe: Observe | None = None,
     ) -> None:
+        """`observe` is told of each answer."""
+        self._observe = observe
         self._endpoints = tuple(endpoints)
         self._services = services
         self._authenticator = authenticator
@@ -104,6 +112,16 @@ class Dispatcher:
         served = [endpoint for endpoint in self._endpoints if apis_of(endpoint.path) & set(apis)]
         return Door(Router(served), TrustedProxies(trusted_proxies))
 
+    @property
+    def in_flight(self) -> int:
+        """The requests that are being answered, those that wait for news among them."""
+        return self._in_flight
+
+    @property
+    def long_polls(self) -> int:
+        """The requests that wait for news."""
+        return len(self._long_polls)
+
     async def answer(self, door: Door, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         self._in_flight += 1
@@ -116,6 +134,8 @@ class Dispatcher:
             self._in_flight -= 1
             if self._stopping and not self._in_flight:
                 self._idle.set()
+        if self._observe is not None:
+            self._observe(door.router, request, reply.status, time.monotonic() - started_s)
         if log.isEnabledFor(logging.DEBUG):
             log_request(request, reply.status, time.monotonic() - started_s)
         return cast(web.StreamResponse, reply)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from federation.protocol.errors import Forbidden
@@ -21,16 +22,27 @@ class QuarantinedContent(Forbidden):
         self.content_nid = content_nid
 
 
+@dataclass(slots=True)
+class MediaTally:
+    """Bytes of files since the start."""
+
+    received_bytes: int = 0
+    """Of those that came: uploads, other servers' files, thumbnails."""
+    sent_bytes: int = 0
+    """Of those that were asked for."""
+
+
 class Contents:
     """Takes contents in and gives them out."""
 
-    __slots__ = ("_clock", "_db", "_incoming", "_store")
+    __slots__ = ("_clock", "_db", "_incoming", "_store", "tally")
 
     def __init__(self, db: Pool, clock: Clock, store: Store, incoming: Incoming) -> None:
         self._db = db
         self._clock = clock
         self._store = store
         self._incoming = incoming
+        self.tally = MediaTally()
 
     def receive(self, chunks: AsyncIterator[bytes]) -> AbstractAsyncContextManager[Received]:
         """Write what arrives to a file, which is there while the context lasts."""
@@ -45,6 +57,7 @@ class Contents:
 
         Raises `QuarantinedContent`, `OSError`.
         """
+        self.tally.received_bytes += received.size
         held = await hold_content(self._db, received.sha256, self._clock())
         if held is not None and held.is_quarantined:
             raise QuarantinedContent(held.content_nid)
@@ -63,6 +76,7 @@ class Contents:
 
     def read(self, content: Content, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """A part of a content, chunk by chunk. Raises `OSError`."""
+        self.tally.sent_bytes += length
         return self._store.read(content.store_key, start, length)
 
     def as_path(self, content: Content) -> AbstractAsyncContextManager[Path]:

@@ -29,7 +29,7 @@ class Sending:
     ) -> None:
         self._db = db
         self._number = number
-        self._sender = sender
+        self.sender = sender
         self._distribution = distribution
 
     async def run(self) -> None:
@@ -51,7 +51,7 @@ class Sending:
     async def _send_from(self, position: int) -> None:
         """Send everything after a position, until another process takes over."""
         try:
-            async with self._sender.running(position):
+            async with self.sender.running(position):
                 await self._distribute(position)
         finally:
             with contextlib.suppress(MatrixError):
@@ -59,7 +59,7 @@ class Sending:
 
     async def _distribute(self, position: int) -> None:
         distributing = asyncio.create_task(self._distribution.run(position))
-        replaced = asyncio.create_task(self._sender.replaced.wait())
+        replaced = asyncio.create_task(self.sender.replaced.wait())
         try:
             await asyncio.wait((distributing, replaced), return_when=asyncio.FIRST_COMPLETED)
             if distributing.done():

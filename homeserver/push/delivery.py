@@ -9,6 +9,7 @@ Pushers by mail are always behind: they gather for a while by design (`digests.p
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import orjson
 
@@ -51,6 +52,16 @@ LONGEST_WAIT_S = 60.0
 SHORTEST_WAIT_S = 0.05
 
 
+@dataclass(slots=True)
+class PushTally:
+    """What has become of notifications since the start; a gateway rejects a pusher for good."""
+
+    sent: int = 0
+    rejected: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
 class Delivery:
     """The outboxes of the process that pushes; `spread` gives random numbers from 0 to 1."""
 
@@ -85,6 +96,17 @@ class Delivery:
         self._behind: set[int] = set()
         self._changed = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self.tally = PushTally()
+
+    @property
+    def waiting(self) -> int:
+        """The notifications that wait in memory."""
+        return sum(len(outbox.items) for outbox in self._outboxes.values())
+
+    @property
+    def behind(self) -> int:
+        """The pushers that have to catch up, or gather for a mail."""
+        return len(self._behind)
 
     async def find_behind(self) -> None:
         """Find out which pushers are behind."""
@@ -295,9 +317,12 @@ class Delivery:
             rejected = await self._gateways.notify(url_of(pusher), body)
         except NotificationRefused as error:
             log.info("A push gateway refuses a notification of %s: %s", pusher.user_id, error)
+            self.tally.refused += 1
             return True
         if pusher.pushkey not in rejected:
+            self.tally.sent += 1
             return True
+        self.tally.rejected += 1
         log.info("A push gateway rejects a pusher of %s, which is removed", pusher.user_id)
         await delete_pusher_by_nid(self._db, pusher.pusher_nid)
         self._forget(pusher.pusher_nid)
@@ -315,6 +340,7 @@ class Delivery:
     def _put_off(self, outbox: Outbox, pusher: ActivePusher, failure: GatewayFailed) -> None:
         """Let a pusher whose gateway has failed wait."""
         self._return_item(outbox)
+        self.tally.failed += 1
         progress, first = pusher.progress, outbox.first_position
         failures = progress.failures + 1
         delay_ms = max(PUSHER_RETRIES.delay_ms(failures, self._spread()), failure.retry_after_ms)

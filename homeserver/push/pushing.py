@@ -80,7 +80,7 @@ class Pushing:
         self._reach = reach
         self._decisions = decisions
         self._unread = unread
-        self._delivery = delivery
+        self.delivery = delivery
         self._server_name = server_name
         self._number = number
         self._is_running = False
@@ -109,7 +109,7 @@ class Pushing:
     def pusher_set(self, user_nid: int) -> None:
         """Somebody has set or removed a pusher, here or in another process."""
         self._reach.pusher_set(user_nid)
-        self._delivery.pushers_changed()
+        self.delivery.pushers_changed()
 
     def hear(self, message: str) -> None:
         """Another process says so."""
@@ -153,13 +153,13 @@ class Pushing:
             with contextlib.suppress(MatrixError):
                 await self._save()
                 await give_up_duty(self._db, DUTY, self._number)
-            self._delivery.close()
+            self.delivery.close()
 
     async def _work(self) -> None:
         tasks = [
             asyncio.create_task(work)
             for work in (
-                self._delivery.run(),
+                self.delivery.run(),
                 self._follow(),
                 self._keep_saving(),
                 self._replaced.wait(),
@@ -179,9 +179,9 @@ class Pushing:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_IDLE_S):
-                    await self._delivery.wait_for_progress()
+                    await self.delivery.wait_for_progress()
             try:
-                if self._delivery.has_progress or self._done_upto > saved_upto:
+                if self.delivery.has_progress or self._done_upto > saved_upto:
                     saved_upto = await self._save()
             except MatrixError as error:
                 log.warning("What was pushed cannot be noted just now: %s", error)
@@ -189,8 +189,8 @@ class Pushing:
 
     async def _save(self) -> int:
         """Note what was pushed, then up to where all is."""
-        upto = self._delivery.done_upto(self._done_upto)
-        await self._delivery.save()
+        upto = self.delivery.done_upto(self._done_upto)
+        await self.delivery.save()
         if not await note_duty_done(self._db, DUTY, self._number, upto):
             self._replaced.set()
         return upto
@@ -221,7 +221,7 @@ class Pushing:
         """Read what was not looked at from the database."""
         self._unread.forget_all()
         await self._reach.load()
-        await self._delivery.find_behind()
+        await self.delivery.find_behind()
         while self._reach.reaches_anybody() and self._done_upto < upto:
             end = min(self._done_upto + PAGE, upto)
             changes = await read_changes(
@@ -245,8 +245,8 @@ class Pushing:
         readers = {receipt.user_nid for receipt in receipts}
         if by_user or readers:
             pushers = await pushers_of_users(self._db, by_user.keys() | readers)
-            self._delivery.push(pushers, by_user)
-            self._delivery.update_badges(one for one in pushers if one.user_nid in readers)
+            self.delivery.push(pushers, by_user)
+            self.delivery.update_badges(one for one in pushers if one.user_nid in readers)
 
     async def _audiences(self, added: Sequence[EventAdded]) -> list[Audience]:
         """The events with those who may be pushed to: members, and who is invited."""
