@@ -154,7 +154,7 @@ async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> N
 
 
 def _readings(core: Core, services: Services) -> "Readings":
-    # Loaded only where figures are wanted: it takes 3 MB.
+    # Loaded only where figures are wanted: it takes 1 MB.
     from homeserver.building.metrics import build_readings
 
     return build_readings(core, services)
