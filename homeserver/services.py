@@ -8,6 +8,8 @@ from federation.inbound.key_server import KeyServer
 from federation.inbound.reading_ports import Answering
 from federation.inbound.transactions import Transactions
 from homeserver.appservices.appservices import AppServices
+from homeserver.calls.delayed_events import DelayedEvents
+from homeserver.calls.timer import Timer
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
 from homeserver.encryption.encryption import Encryption
@@ -80,6 +82,8 @@ class Services:
     unsubscribing: Unsubscribing
     address_invites: AddressInvites
     appservices: AppServices
+    delayed_events: DelayedEvents
+    delayed_event_timer: Timer
     runner: Runner
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
@@ -90,6 +94,7 @@ class Services:
             self.runner.run(),
             self.media.access_times.run(),
             self.pushing.run(),
+            self.delayed_event_timer.run(),
         ]
         if self.appservices.services:
             jobs.append(self.appservices.run())

@@ -15,6 +15,7 @@ import asyncpg
 
 from storage.changes import (
     Change,
+    DelayEcho,
     EventAdded,
     InviteChanged,
     Membership,
@@ -24,6 +25,7 @@ from storage.changes import (
 )
 from storage.committer import Write
 from storage.database import Database, array_literal
+from storage.delayed_events import DelayedSending, finalise_sent
 from storage.history_gaps import GapRow, close_gaps, open_gaps
 from storage.room_state import REMOVED
 
@@ -108,6 +110,10 @@ class Transaction:
     txn_id: str
 
 
+Cause = Transaction | DelayedSending
+"""What an event of a user of ours was made by: a request, or a delayed event."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddEvent(Write):
     """An event and what it moves.
@@ -128,7 +134,7 @@ class AddEvent(Write):
     members: tuple[MemberChange, ...] = ()
     relation: Relation | None = None
     redaction: RedactionEffect | None = None
-    transaction: Transaction | None = None
+    cause: Cause | None = None
     is_distributed: bool = False
     """Another server has taken on to tell all servers in the room."""
     missing_prev: tuple[str, ...] = ()
@@ -146,10 +152,11 @@ class AddEvent(Write):
     async def store(cls, db: Database, placed: Sequence[tuple["AddEvent", int]]) -> None:
         """Insert the events, then move what they move.
 
-        Raises `RoomMoved`, `TransactionSeen`, `EventSeen`.
+        Raises `RoomMoved`, `TransactionSeen`, `AlreadyFinalised`, `EventSeen`.
         """
         await _store_events(db, placed)
         adds = [add for add, _ in placed]
+        await _finalise_delayed(db, adds)
         await _change_state(db, adds)
         await _change_members(db, placed)
         await _insert_relations(db, placed)
@@ -168,8 +175,7 @@ class AddEvent(Write):
         if not self.positions:
             return ()
         event = at_position(self.event, position)
-        txn = self.transaction
-        echo = TransactionEcho(txn.device_nid, txn.txn_id) if txn is not None else None
+        echo = echo_of(self.cause)
         own = next((m for m in self.members if m.event_nid == event.event_nid), None)
         others = [
             InviteChanged(position, event.room_nid, member.user_nid)
@@ -200,6 +206,13 @@ class AddEvent(Write):
             changes_state=bool(self.state_changes),
         )
         return (added, *others)
+
+
+def echo_of(cause: Cause | None) -> TransactionEcho | DelayEcho | None:
+    """What the sender is shown of what an event was made by."""
+    if isinstance(cause, Transaction):
+        return TransactionEcho(cause.device_nid, cause.txn_id)
+    return None if cause is None else DelayEcho(cause.delay_id)
 
 
 def at_position(event: StoredEvent, position: int) -> StoredEvent:
@@ -320,8 +333,15 @@ def _transaction_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[tuple[Any,
     return [
         (add.event.event_nid, txn.path_digest, txn.device_nid, txn.txn_id)
         for add, _ in placed
-        if (txn := add.transaction) is not None
+        if isinstance(txn := add.cause, Transaction)
     ]
+
+
+async def _finalise_delayed(db: Database, adds: Sequence[AddEvent]) -> None:
+    sent = [(add.cause, add.event.event_nid) for add in adds]
+    delayed = [(cause, nid) for cause, nid in sent if isinstance(cause, DelayedSending)]
+    if delayed:
+        await finalise_sent(db, delayed)
 
 
 def _head_rows(adds: Sequence[AddEvent]) -> list[tuple[Any, ...]]:

@@ -95,6 +95,13 @@ class TransactionEcho:
 
 
 @dataclass(frozen=True, slots=True)
+class DelayEcho:
+    """The ID of the delayed event, which its sender is shown with the event that it became."""
+
+    delay_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventAdded:
     """An event took its place in a room's timeline.
 
@@ -107,7 +114,7 @@ class EventAdded:
 
     position: int
     event: StoredEvent
-    echo: TransactionEcho | None
+    echo: TransactionEcho | DelayEcho | None
     member_nid: int | None
     membership: Membership | None
     is_local_member: bool

@@ -29,6 +29,15 @@ async def take_duty(db: Database, name: str, number: int) -> int | None:
     return position
 
 
+HOLDS = "SELECT coalesce(holder = $2, false) FROM duties WHERE name = $1"
+
+
+async def has_duty(db: Database, name: str, number: int) -> bool:
+    """Whether this process is still the one that does it."""
+    holds: bool = await db.fetchval(HOLDS, name, number)
+    return holds
+
+
 GIVE_UP = "UPDATE duties SET holder = NULL WHERE name = $1 AND holder = $2"
 
 

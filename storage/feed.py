@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from federation.protocol.identifiers import server_of
 from storage.account_data import changed_account_data
-from storage.changes import Change, EventAdded, Membership, StoredEvent, TransactionEcho
+from storage.changes import Change, DelayEcho, EventAdded, Membership, StoredEvent, TransactionEcho
 from storage.database import Database
 from storage.device_lists import changed_device_lists
 from storage.events import COLUMNS, event_of_row
@@ -17,7 +17,7 @@ from storage.thread_subscriptions import changed_thread_subscriptions
 from storage.to_device import changed_to_device
 
 SELECT_EVENTS = f"""
-    SELECT {COLUMNS}, t.device_nid, t.txn_id,
+    SELECT {COLUMNS}, t.device_nid, t.txn_id, d.delay_id,
            EXISTS (SELECT FROM history_gaps WHERE history_gaps.event_nid = e.event_nid),
            coalesce(merged.snapshot_nid, e.snapshot_nid) IS DISTINCT FROM (
                SELECT coalesce(merged_before.snapshot_nid, before.snapshot_nid)
@@ -30,6 +30,7 @@ SELECT_EVENTS = f"""
       FROM events AS e
       LEFT JOIN merged_states AS merged USING (stream_position)
       LEFT JOIN event_transactions AS t USING (event_nid)
+      LEFT JOIN delayed_events AS d ON d.event_nid = e.event_nid
      WHERE e.stream_position > $1 AND e.stream_position <= $2
      ORDER BY e.stream_position
 """  # noqa: S608 - constants of ours
@@ -51,8 +52,8 @@ async def read_changes(
     """
     changes: list[Change] = []
     for row in await db.fetch(SELECT_EVENTS, since, upto):
-        *columns, device_nid, txn_id, follows_gap, changes_state = row
-        echo = TransactionEcho(device_nid, txn_id) if device_nid is not None else None
+        *columns, device_nid, txn_id, delay_id, follows_gap, changes_state = row
+        echo = _echo(device_nid, txn_id, delay_id)
         added = await _added(names, server_name, event_of_row(columns), echo)
         changes.append(replace(added, follows_gap=follows_gap, changes_state=changes_state))
     changes += await changed_receipts(db, since, upto)
@@ -66,8 +67,19 @@ async def read_changes(
     return sorted(changes, key=lambda change: change.position)
 
 
+def _echo(
+    device_nid: int | None, txn_id: str | None, delay_id: str | None
+) -> TransactionEcho | DelayEcho | None:
+    if device_nid is not None and txn_id is not None:
+        return TransactionEcho(device_nid, txn_id)
+    return None if delay_id is None else DelayEcho(delay_id)
+
+
 async def _added(
-    names: Names, server_name: str, event: StoredEvent, echo: TransactionEcho | None
+    names: Names,
+    server_name: str,
+    event: StoredEvent,
+    echo: TransactionEcho | DelayEcho | None,
 ) -> EventAdded:
     position = event.position or 0
     if event.type != "m.room.member" or event.state_key is None:

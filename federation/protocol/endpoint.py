@@ -35,6 +35,8 @@ class Rate(Enum):
     REQUEST = "request"
     """The general allowance for reads and small writes."""
     MESSAGE = "message"
+    DELAYED_EVENT = "delayed_event"
+    """Restarting, sending and cancelling what was delayed."""
     LOGIN = "login"
     REGISTRATION = "registration"
     JOIN = "join"

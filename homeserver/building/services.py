@@ -13,6 +13,7 @@ from homeserver.appservices.registrations import Registration
 from homeserver.building.answering import build_answering
 from homeserver.building.appservices import build_appservices, build_bridges
 from homeserver.building.core import Core
+from homeserver.building.delayed_events import build_delayed_events
 from homeserver.building.encryption import build_encryption
 from homeserver.building.identity_servers import build_address_invites, build_identity_servers
 from homeserver.building.media import build_media
@@ -55,6 +56,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     asked = AskedInvitations(invites, bridges.queries)
     shared = build_shared_rooms(core, asked)
     rooms = build_rooms(core, asked, rules, shared, bridges.queries)
+    delayed = build_delayed_events(core, rooms.events)
     servers = RoomServers(core.db, core.names, core.server_name, part)
     device_lists = DeviceLists(
         core.db, core.committer, core.clock, core.settings.federation, servers
@@ -133,6 +135,8 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         unsubscribing=unsubscribing,
         address_invites=build_address_invites(core, rooms, identity_servers),
         appservices=build_appservices(core, bridges, users.sessions, clients, typing),
+        delayed_events=delayed.delayed_events,
+        delayed_event_timer=delayed.timer,
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation, users.devices, media.upkeep),
             core.clock,

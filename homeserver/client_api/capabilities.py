@@ -7,6 +7,7 @@ from typing import Any
 
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.room_versions import ROOM_VERSIONS
+from homeserver.config.sections.calls import DelayedEvents
 from homeserver.http.call import Call
 
 
@@ -30,9 +31,16 @@ async def get_capabilities(call: Call) -> dict[str, Any]:
         # MSC4452
         "io.element.msc4452.preview_url": {"enabled": settings.url_previews.enabled},
     }
+    capabilities |= delayed_events(settings.delayed_events)
     if call.is_admin:
         capabilities["m.account_moderation"] = {"suspend": True, "lock": True}
     return {"capabilities": capabilities}
+
+
+def delayed_events(limits: DelayedEvents) -> dict[str, Any]:
+    """How many events may be delayed, and for how long, by both names of MSC4140."""
+    shown = {"max_delay_ms": limits.max_delay_s * 1000, "max_scheduled": limits.max_scheduled}
+    return {"m.delayed_events": shown, "org.matrix.msc4140.delayed_events": shown}
 
 
 ENDPOINTS = (get_capabilities,)

@@ -11,6 +11,7 @@ from federation.protocol.event_rendering import dump_event
 from federation.protocol.identifiers import RoomId
 from federation.protocol.pdu import StateKey
 from homeserver.client_api.chosen_time import chosen_time
+from homeserver.client_api.delayed_events import schedule_by_query
 from homeserver.client_api.reading import viewer_of
 from homeserver.http.call import Call
 from homeserver.rooms.history_visibility import SeenEvent
@@ -61,16 +62,20 @@ async def get_room_state_with_key(call: Call) -> bytes:
     aliases=("/_matrix/client/v3/rooms/{roomId}/state/{eventType}",),
 )
 async def set_room_state_with_key(call: Call) -> Mapping[str, Any]:
-    """Set a part of the state; saying the same again answers the event that stands.
+    """Set a part of the state, or schedule that; saying the same again answers what stands.
 
-    Errors: `Forbidden`, `NotFound`, `InvalidParam`, `BadAlias`, `InviteBlocked`, `TooLarge`.
+    Errors: `Forbidden`, `NotFound`, `InvalidParam`, `BadAlias`, `InviteBlocked`, `TooLarge`; those
+    of `schedule_by_query`.
     """
+    scheduled = await schedule_by_query(call, place_of(call)[1])
+    if scheduled is not None:
+        return scheduled
     event_id = await call.services.rooms.events.send_state(
         Joiner(call.user_id, is_guest=call.is_guest),
         RoomId(call.path["roomId"]),
         *place_of(call),
         call.json,
-        chosen_time(call),
+        origin_server_ts=chosen_time(call),
     )
     return {"event_id": event_id}
 

@@ -9,6 +9,7 @@ from typing import Any
 from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.identifiers import RoomId
 from homeserver.client_api.chosen_time import chosen_time
+from homeserver.client_api.delayed_events import schedule_by_query
 from homeserver.http.call import Call
 from homeserver.rooms.send import transaction_of
 
@@ -21,10 +22,14 @@ from homeserver.rooms.send import transaction_of
     suspended_allowed=False,
 )
 async def send_message(call: Call) -> Mapping[str, Any]:
-    """Send a message event; the same `txnId` again answers the first event.
+    """Send a message event, or schedule it; the same `txnId` again answers the first event.
 
-    Errors: `Forbidden`, `NotFound`, `TooLarge`, `DuplicateAnnotation`.
+    Errors: `Forbidden`, `NotFound`, `TooLarge`, `DuplicateAnnotation`; those of
+    `schedule_by_query`.
     """
+    scheduled = await schedule_by_query(call, None)
+    if scheduled is not None:
+        return scheduled
     room_id, event_type = RoomId(call.path["roomId"]), call.path["eventType"]
     scope = (str(call.user_nid), "send", room_id, event_type)
     transaction = transaction_of(call.device_nid, scope, call.path["txnId"])

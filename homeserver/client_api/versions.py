@@ -58,6 +58,9 @@ in one for so short a time that clients ask for it by its old name. docs/clients
 THREAD_SUBSCRIPTIONS = "org.matrix.msc4306"
 """Whether threads notify their subscribers; clients subscribe by themselves where it is so."""
 
+DELAYED_EVENTS = ("org.matrix.msc4140", "org.matrix.msc4140.stable")
+"""Whether events can be delayed."""
+
 CACHED = "public, max-age=600, s-maxage=3600, stale-while-revalidate=600"
 """Of what everybody is told alike; whoever sends a token gets an answer of their own."""
 
@@ -72,6 +75,7 @@ async def get_versions(call: Call) -> Response:
         **FEATURES,
         **forced(settings.rooms.encryption),
         THREAD_SUBSCRIPTIONS: settings.push.thread_subscriptions,
+        **dict.fromkeys(DELAYED_EVENTS, settings.delayed_events.max_scheduled > 0),
     }
     headers = {"Vary": "Authorization"}
     if "Authorization" not in call.headers:

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from homeserver.config.sections.accounts import Auth, Registration, UserDirectory
 from homeserver.config.sections.appservices import AppServices
-from homeserver.config.sections.calls import Calls, Turn
+from homeserver.config.sections.calls import Calls, DelayedEvents, Turn
 from homeserver.config.sections.federation import Federation, Outgoing
 from homeserver.config.sections.limits import Limits
 from homeserver.config.sections.mail import Mail, ThirdPartyIds
@@ -42,6 +42,7 @@ class Settings:
     presence: Presence = field(default_factory=Presence)
     turn: Turn = field(default_factory=Turn)
     calls: Calls = field(default_factory=Calls)
+    delayed_events: DelayedEvents = field(default_factory=DelayedEvents)
     federation: Federation = field(default_factory=Federation)
     outgoing: Outgoing = field(default_factory=Outgoing)
     media: Media = field(default_factory=Media)

@@ -9,6 +9,7 @@ from homeserver.clock import Clock
 from homeserver.jobs import (
     device_inboxes,
     expired_tokens,
+    finalised_delayed_events,
     media,
     old_transactions,
     old_url_previews,
@@ -26,6 +27,7 @@ log = logging.getLogger("hearth.jobs")
 JOBS = (
     device_inboxes.JOB,
     expired_tokens.JOB,
+    finalised_delayed_events.JOB,
     media.JOB,
     media.SWEEP,
     old_transactions.JOB,

@@ -21,12 +21,12 @@ from homeserver.rooms.redactions import may_redact
 from homeserver.rooms.room_events import RoomEvents
 from storage.add_events import (
     AddEvent,
+    Cause,
     HeadMove,
     MemberChange,
     RedactionEffect,
     Relation,
     StateChange,
-    Transaction,
 )
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Committer, Write
@@ -72,7 +72,7 @@ class Append:
         pdu: Pdu,
         auth_nids: Sequence[int],
         *,
-        transaction: Transaction | None = None,
+        cause: Cause | None = None,
         event_nid: int | None = None,
     ) -> list[Write]:
         """The writes of an event that follows all forward extremities of its room.
@@ -82,7 +82,7 @@ class Append:
         given back, or the room be dropped.
         """
         try:
-            return await self._stage(room, pdu, auth_nids, transaction, event_nid)
+            return await self._stage(room, pdu, auth_nids, cause, event_nid)
         except BaseException:
             self._live.drop(room)
             raise
@@ -92,7 +92,7 @@ class Append:
         room: LiveRoom,
         pdu: Pdu,
         auth_nids: Sequence[int],
-        transaction: Transaction | None,
+        cause: Cause | None,
         event_nid: int | None,
     ) -> list[Write]:
         if event_nid is None:
@@ -143,7 +143,7 @@ class Append:
                 members,
                 find_relation(pdu.content),
                 redaction,
-                transaction,
+                cause,
             )
         )
         room.revision += 1

@@ -13,7 +13,7 @@ from federation.protocol.pdu import Pdu
 from homeserver.rooms.live import Known, LiveRoom
 from homeserver.rooms.room_events import known_of
 from homeserver.rooms.taking import Door, Taking, Terms, Told, Verdict
-from storage.add_events import EventSeen, RoomMoved, Transaction
+from storage.add_events import Cause, EventSeen, RoomMoved
 from storage.database import Database
 from storage.events import find_events
 from storage.nids import NidSequence
@@ -37,16 +37,16 @@ class Arrivals:
         *,
         is_relayed: bool = False,
         unwanted: Mapping[EventId, str] | None = None,
-        transaction: Transaction | None = None,
+        cause: Cause | None = None,
     ) -> dict[EventId, Verdict]:
         """Take events in the order given, each after those that it refers to.
 
         `told` has states behind gaps. Events that are in the room already are passed over. With
         `is_relayed` it is for this server to tell the others in the room. Those that are
-        `unwanted`, for a reason, are soft-failed. A `transaction` is that of the one event.
+        `unwanted`, for a reason, are soft-failed. A `cause` is that of the one event.
         Answered when all is committed.
         """
-        terms = Terms(told, is_relayed, unwanted=unwanted or {}, transaction=transaction)
+        terms = Terms(told, is_relayed, unwanted=unwanted or {}, cause=cause)
         return await self._enter(room_id, pdus, terms)
 
     async def enter_older(

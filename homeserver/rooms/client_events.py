@@ -23,9 +23,12 @@ AT_ONCE = 500
 """State events that are rendered before others get their turn: a room may have very many."""
 
 SELECT_ECHOES = """
-    SELECT event_nid, txn_id
-      FROM event_transactions
-     WHERE event_nid = ANY($1::bigint[]) AND device_nid = $2
+    SELECT own.event_nid, t.txn_id, d.delay_id
+      FROM unnest($1::bigint[]) AS own (event_nid)
+      LEFT JOIN event_transactions AS t
+        ON t.event_nid = own.event_nid AND t.device_nid = $2
+      LEFT JOIN delayed_events AS d ON d.event_nid = own.event_nid
+     WHERE t.txn_id IS NOT NULL OR d.delay_id IS NOT NULL
 """
 
 
@@ -67,9 +70,7 @@ class ClientEvents:
         for event, membership in ((item.event, item.membership) for item in seen):
             room = rooms[event.room_nid]
             fields = build_fields(event, room, with_room_id=with_room_id)
-            unsigned: dict[str, Any] = {"membership": membership}
-            if event.event_nid in echoes:
-                unsigned["transaction_id"] = echoes[event.event_nid]
+            unsigned = {"membership": membership, **echoes.get(event.event_nid, {})}
             add_related(unsigned, event, related, room)
             if event.event_nid in bundles:
                 unsigned["m.relations"] = bundles[event.event_nid]
@@ -122,11 +123,23 @@ class ClientEvents:
         wanted = {nid for event in events for nid in (event.replaces_nid, event.redacted_by) if nid}
         return await get_events(self._db, wanted)
 
-    async def _echoes(self, events: Sequence[StoredEvent], viewer: Viewer) -> dict[int, str]:
+    async def _echoes(
+        self, events: Sequence[StoredEvent], viewer: Viewer
+    ) -> dict[int, dict[str, Any]]:
+        """What the viewer is shown of how their own events were made."""
         own = [event.event_nid for event in events if event.sender_nid == viewer.user_nid]
-        if not own or not viewer.device_nid:
+        if not own:
             return {}
-        return dict(await self._db.fetch(SELECT_ECHOES, own, viewer.device_nid))
+        rows = await self._db.fetch(SELECT_ECHOES, own, viewer.device_nid)
+        return {
+            event_nid: {"transaction_id": txn_id} if delay_id is None else delay_echo(delay_id)
+            for event_nid, txn_id, delay_id in rows
+        }
+
+
+def delay_echo(delay_id: str) -> dict[str, Any]:
+    """What the sender of a delayed event is shown in `unsigned`, by both names of MSC4140."""
+    return {"delay_id": delay_id, "org.matrix.msc4140.delay_id": delay_id}
 
 
 def build_fields(event: StoredEvent, room: RoomName, *, with_room_id: bool) -> dict[str, Any]:

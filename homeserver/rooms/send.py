@@ -29,7 +29,7 @@ from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.encryption_policy import ENCRYPTION, check_stays_encrypted
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.policy_servers import PolicyServers
-from storage.add_events import RoomMoved, Transaction, TransactionSeen
+from storage.add_events import Cause, RoomMoved, Transaction, TransactionSeen
 from storage.changes import Standing
 from storage.committer import Write
 from storage.database import Database
@@ -114,31 +114,28 @@ class Send:
         self._server_name = server_name
         self._key = key
 
-    async def send(
-        self, room_id: str, new: NewEvent, *, transaction: Transaction | None = None
-    ) -> EventId:
+    async def send(self, room_id: str, new: NewEvent, *, cause: Cause | None = None) -> EventId:
         """Send an event; answered once it is committed.
 
         The same transaction again answers the first event, and so does a state event that would
-        change nothing. Raises `NotFound` (no such room), `AuthRuleFailed`, `TooLarge`, `BadJson`.
+        change nothing. Raises `NotFound` (no such room), `AuthRuleFailed`, `TooLarge`, `BadJson`,
+        and for a delayed event `AlreadyFinalised`.
         """
 
         async def decide(room: LiveRoom) -> NewEvent | EventId:
             return await self._find_unchanged(room, new) or new
 
         try:
-            return await self.decide_and_send(room_id, decide, transaction=transaction)
+            return await self.decide_and_send(room_id, decide, cause=cause)
         except TransactionSeen:
-            if transaction is None:
-                raise
-            return await self.get_sent(transaction)
+            return await self.get_sent(cause)
 
     async def decide_and_send(
         self,
         room_id: str,
         decide: Decide,
         *,
-        transaction: Transaction | None = None,
+        cause: Cause | None = None,
         sign: Sign | None = None,
         is_relayed: bool = False,
     ) -> EventId:
@@ -157,7 +154,7 @@ class Send:
             policy = await self._policies.find(room) if is_subject_to_policy(pdu) else None
             if policy is not None or sign is not None or is_relayed:
                 return Draft(room, pdu, policy), ()
-            writes = await self._append.stage(room, pdu, auth_nids, transaction=transaction)
+            writes = await self._append.stage(room, pdu, auth_nids, cause=cause)
             return pdu.event_id, writes
 
         made = await self.in_room(room_id, attempt)
@@ -168,9 +165,7 @@ class Send:
             pdu = await self._policies.countersign(made.policy, pdu)
         if sign is not None:
             pdu = await sign(made.room, pdu)
-        verdicts = await self._arrivals.enter(
-            room_id, [pdu], is_relayed=is_relayed, transaction=transaction
-        )
+        verdicts = await self._arrivals.enter(room_id, [pdu], is_relayed=is_relayed, cause=cause)
         verdict = verdicts.get(pdu.event_id)
         if verdict is not None and verdict.standing is not Standing.ACCEPTED:
             raise Forbidden(verdict.reason or "The room no longer allows this")
@@ -263,18 +258,18 @@ class Send:
         policy = await self._policies.find(room)
         return await self._policies.countersign(policy, pdu) if policy else pdu, auth_nids
 
-    async def get_sent(self, transaction: Transaction) -> EventId:
+    async def get_sent(self, cause: Cause | None) -> EventId:
         """The event that a transaction made."""
-        event_id = await self.find_sent(transaction)
+        event_id = await self.find_sent(cause)
         if event_id is None:
-            raise LookupError(f"transaction {transaction.txn_id} has made no event")
+            raise LookupError(f"{cause} has made no event")
         return event_id
 
-    async def find_sent(self, transaction: Transaction) -> EventId | None:
-        """The event that a transaction made, if it has made one."""
-        event_id = await self._db.fetchval(
-            SELECT_SENT, transaction.device_nid, transaction.path_digest
-        )
+    async def find_sent(self, cause: Cause | None) -> EventId | None:
+        """The event that a transaction made, if it is one and has made one."""
+        if not isinstance(cause, Transaction):
+            return None
+        event_id = await self._db.fetchval(SELECT_SENT, cause.device_nid, cause.path_digest)
         return None if event_id is None else EventId(event_id)
 
     async def _find_unchanged(self, room: LiveRoom, new: NewEvent) -> EventId | None:

@@ -32,11 +32,11 @@ from homeserver.rooms.redactions import may_redact
 from homeserver.rooms.resolver import Resolver, StateMap
 from storage.add_events import (
     AddEvent,
+    Cause,
     DropOutlier,
     HeadMove,
     MemberChange,
     StateChange,
-    Transaction,
 )
 from storage.auth_edges import AuthEdges
 from storage.changes import Membership, Standing, StoredEvent
@@ -93,8 +93,8 @@ class Told:
 class Terms:
     """What is known of the events of a batch beside themselves.
 
-    `unwanted` has why events are soft-failed whatever the rules say; a `transaction` is that of
-    the one event. `older` has the positions of events that happened long ago: they move nothing in
+    `unwanted` has why events are soft-failed whatever the rules say; a `cause` is that of the one
+    event. `older` has the positions of events that happened long ago: they move nothing in
     the room.
     """
 
@@ -102,7 +102,7 @@ class Terms:
     is_relayed: bool = False
     older: Mapping[EventId, int] | None = None
     unwanted: Mapping[EventId, str] = field(default_factory=dict)
-    transaction: Transaction | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class Taking:
             pdu,
             [self._known[i].event_nid for i in pdu.auth_events],
             event_nid=known.event_nid if known else None,
-            transaction=self._terms.transaction,
+            cause=self._terms.cause,
         )
         (event_nid,) = self._room.extremities
         if self._terms.is_relayed:
@@ -349,7 +349,7 @@ class Taking:
             tuple(self._known[i].event_nid for i in pdu.prev_events if i in self._known),
             tuple(self._known[i].event_nid for i in pdu.auth_events if i in self._known),
             relation=find_relation(pdu.content) if standing is Standing.ACCEPTED else None,
-            transaction=self._terms.transaction if standing is Standing.ACCEPTED else None,
+            cause=self._terms.cause if standing is Standing.ACCEPTED else None,
             missing_prev=tuple(self._missing_prev(pdu)),
             may_be_missed=True,
         )

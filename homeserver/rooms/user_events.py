@@ -21,7 +21,7 @@ from homeserver.rooms.append import find_relation
 from homeserver.rooms.live import LiveRoom, LiveRooms
 from homeserver.rooms.membership import GUEST_ACCESS, Joiner, Memberships
 from homeserver.rooms.send import NewEvent, Send
-from storage.add_events import Transaction
+from storage.add_events import Cause
 from storage.annotations import has_annotated
 from storage.changes import StoredEvent
 from storage.database import Database
@@ -63,7 +63,7 @@ class UserEvents:
         room_id: RoomId,
         event_type: str,
         content: Mapping[str, Any],
-        transaction: Transaction,
+        cause: Cause,
         *,
         is_admin: bool = False,
         origin_server_ts: int | None = None,
@@ -84,13 +84,13 @@ class UserEvents:
                 room_id,
                 EventId(target),
                 rest,
-                transaction,
+                cause,
                 is_admin=is_admin,
                 origin_server_ts=origin_server_ts,
             )
         refuse_create(event_type)
         new = NewEvent(sender, event_type, content, origin_server_ts=origin_server_ts)
-        return await self._send_checked(room_id, new, transaction, self._check_relation(new))
+        return await self._send_checked(room_id, new, cause, self._check_relation(new))
 
     async def send_state(
         self,
@@ -99,12 +99,14 @@ class UserEvents:
         event_type: str,
         state_key: str,
         content: Mapping[str, Any],
+        *,
+        cause: Cause | None = None,
         origin_server_ts: int | None = None,
     ) -> EventId:
         """Set a part of the room's state; what says the same as before is not sent again.
 
-        Raises `Forbidden`, `NotFound`, `InvalidParam`, `BadAlias`, `InviteBlocked`, `TooLarge`,
-        `BadJson`.
+        A membership is set without regard to `cause`. Raises `Forbidden`, `NotFound`,
+        `InvalidParam`, `BadAlias`, `InviteBlocked`, `TooLarge`, `BadJson`.
         """
         refuse_create(event_type)
         if event_type == REDACTION:
@@ -121,7 +123,7 @@ class UserEvents:
             new = NewEvent(
                 sender.user_id, event_type, content, state_key, origin_server_ts=origin_server_ts
             )
-            event_id = await self._send.send(room_id, new)
+            event_id = await self._send.send(room_id, new, cause=cause)
         except AuthRuleFailed as error:
             if error.rule in MALFORMED_LEVELS and place == POWER_LEVELS:
                 raise InvalidParam(error.message) from error
@@ -136,7 +138,7 @@ class UserEvents:
         room_id: RoomId,
         target: EventId,
         content: Mapping[str, Any],
-        transaction: Transaction,
+        cause: Cause,
         *,
         is_admin: bool = False,
         is_suspended: bool = False,
@@ -151,7 +153,7 @@ class UserEvents:
             sender, REDACTION, content, redacts=target, origin_server_ts=origin_server_ts
         )
         check = self.check_redaction(room_id, new, is_admin=is_admin, is_suspended=is_suspended)
-        return await self._send_checked(room_id, new, transaction, check)
+        return await self._send_checked(room_id, new, cause, check)
 
     async def check_redaction(
         self, room_id: RoomId, new: NewEvent, *, is_admin: bool, is_suspended: bool
@@ -175,14 +177,14 @@ class UserEvents:
             raise Forbidden("You may not redact events of others")
 
     async def _send_checked(
-        self, room_id: RoomId, new: NewEvent, transaction: Transaction, check: Awaitable[None]
+        self, room_id: RoomId, new: NewEvent, cause: Cause, check: Awaitable[None]
     ) -> EventId:
         """Send an event that passes a check; a transaction that was sent is not checked again."""
         try:
             await check
-            return await self._send.send(room_id, new, transaction=transaction)
+            return await self._send.send(room_id, new, cause=cause)
         except MatrixError:
-            sent = await self._send.find_sent(transaction)
+            sent = await self._send.find_sent(cause)
             if sent is None:
                 raise
             return sent

@@ -93,7 +93,7 @@ class Notices:
             room_nid, room_id = await self._room(self._sender, target)
         await self._bring_in(self._sender, target, room_nid, room_id)
         event = NewEvent(self._sender, notice.type, notice.content, notice.state_key)
-        return await self._send.send(room_id, event, transaction=transaction)
+        return await self._send.send(room_id, event, cause=transaction)
 
     async def _make_sender(self, sender: UserId) -> None:
         """See to it that the sender is there and looks as configured. Raises `BadState`."""

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from federation.protocol.event_rendering import dump_event
-from homeserver.rooms.client_events import ClientEvents, build_fields
+from homeserver.rooms.client_events import ClientEvents, build_fields, delay_echo
 from homeserver.rooms.history_visibility import SeenEvent
 from homeserver.rooms.viewer import Viewer
 from storage.cache import Cache
-from storage.changes import EventAdded
+from storage.changes import DelayEcho, EventAdded, TransactionEcho
 from storage.names import Names
 
 RENDERED_BYTES = 4_000_000
@@ -55,11 +55,20 @@ class WindowEvents:
                 return None
             base = dump_event(build_fields(event, room, with_room_id=False))[:-1]
             self._rendered.put(event.event_nid, base, len(base) + 150)
-        echo = added.echo
-        if echo is not None and echo.device_nid == viewer.device_nid:
-            unsigned = {"membership": "join", "transaction_id": echo.txn_id}
-            return base + b',"unsigned":' + orjson.dumps(unsigned) + b"}"
-        return base + JOINED
+        echo = echo_for(added, viewer)
+        if echo is None:
+            return base + JOINED
+        return base + b',"unsigned":' + orjson.dumps({"membership": "join", **echo}) + b"}"
+
+
+def echo_for(added: EventAdded, viewer: Viewer) -> dict[str, Any] | None:
+    """What the viewer is shown of how an event was made, if it is their own."""
+    echo = added.echo
+    if isinstance(echo, TransactionEcho) and echo.device_nid == viewer.device_nid:
+        return {"transaction_id": echo.txn_id}
+    if isinstance(echo, DelayEcho) and added.event.sender_nid == viewer.user_nid:
+        return delay_echo(echo.delay_id)
+    return None
 
 
 def parent_of(content: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ Source: client-server API, "Account deactivation".
 """
 
 from federation.protocol.identifiers import UserId
+from homeserver.clock import Clock
 from homeserver.users.accounts import Accounts
 from homeserver.users.devices import Devices
 from homeserver.users.ports import UserRooms
@@ -14,6 +15,7 @@ from storage.accounts import (
     mark_left,
 )
 from storage.database import Pool
+from storage.delayed_events import cancel_delayed_events_of
 from storage.pushers import delete_pushers
 from storage.short_lived_tokens import delete_short_lived_tokens_of_user
 from storage.third_party_ids import remove_third_party_ids_of
@@ -22,10 +24,13 @@ from storage.third_party_ids import remove_third_party_ids_of
 class Deactivation:
     """Deactivates accounts; what a crash interrupts is taken up by `resume`."""
 
-    __slots__ = ("_accounts", "_db", "_devices", "_rooms")
+    __slots__ = ("_accounts", "_clock", "_db", "_devices", "_rooms")
 
-    def __init__(self, *, db: Pool, accounts: Accounts, devices: Devices, rooms: UserRooms) -> None:
+    def __init__(
+        self, *, db: Pool, clock: Clock, accounts: Accounts, devices: Devices, rooms: UserRooms
+    ) -> None:
         self._db = db
+        self._clock = clock
         self._accounts = accounts
         self._devices = devices
         self._rooms = rooms
@@ -41,6 +46,7 @@ class Deactivation:
             await mark_deactivated(db, account.user_nid, erase=erase)
             await delete_short_lived_tokens_of_user(db, account.user_nid)
             await delete_pushers(db, account.user_nid)
+            await cancel_delayed_events_of(db, account.user_nid, self._clock())
             await remove_third_party_ids_of(db, account.user_nid)
             if erase:
                 await erase_personal_data(db, account.user_nid)

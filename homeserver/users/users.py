@@ -149,7 +149,9 @@ def build_users(
             registration=registration,
             secret=settings.registration.shared_secret,
         ),
-        deactivation=Deactivation(db=db, accounts=accounts, devices=devices, rooms=ports.rooms),
+        deactivation=Deactivation(
+            db=db, clock=clock, accounts=accounts, devices=devices, rooms=ports.rooms
+        ),
         moderation=Moderation(accounts),
         contacts=contacts,
         third_party_ids=ThirdPartyIds(

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from homeserver.client_api.versions import FEATURES, THREAD_SUBSCRIPTIONS, forced
+from homeserver.client_api.versions import DELAYED_EVENTS, FEATURES, THREAD_SUBSCRIPTIONS, forced
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "clients.md"
 
@@ -17,7 +17,8 @@ def documented() -> set[str]:
 
 
 def test_every_feature_is_announced_and_documented() -> None:
-    assert documented() == {*FEATURES, *forced("off"), THREAD_SUBSCRIPTIONS}
+    announced = {*FEATURES, *forced("off"), *DELAYED_EVENTS, THREAD_SUBSCRIPTIONS}
+    assert documented() == announced
 
 
 def test_only_what_is_served_is_announced() -> None:

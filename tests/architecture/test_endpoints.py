@@ -27,12 +27,17 @@ LAXER_THAN_SPECIFIED = {
 """Endpoints that do without the login that the OpenAPI document names, and why."""
 
 OLD_FORM = "servers of old use it, and the text tells how it differs from version 2"
+DELAYED_EVENTS = "MSC4140 is accepted, and the next version of the specification will have it"
 FALLBACK_PAGE = "the text of the authentication fallback names it"
 BEYOND_THE_SPECIFICATION = {
     ("GET", "/_matrix/client/v3/auth/{}/fallback/web"): FALLBACK_PAGE,
     ("POST", "/_matrix/client/v3/auth/{}/fallback/web"): FALLBACK_PAGE,
     ("PUT", "/_matrix/federation/v1/send_join/{}/{}"): OLD_FORM,
     ("PUT", "/_matrix/federation/v1/send_leave/{}/{}"): OLD_FORM,
+    ("PUT", "/_matrix/client/v3/rooms/{}/delayed_event/{}/{}"): DELAYED_EVENTS,
+    ("POST", "/_matrix/client/v1/delayed_events/{}/{}"): DELAYED_EVENTS,
+    ("GET", "/_matrix/client/v1/delayed_events/{}"): DELAYED_EVENTS,
+    ("GET", "/_matrix/client/v1/delayed_events"): DELAYED_EVENTS,
 }
 """Endpoints at stable paths that no OpenAPI document names, and why."""
 

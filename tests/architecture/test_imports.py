@@ -73,6 +73,7 @@ LATER_SERVICES: dict[str, tuple[str, ...]] = {
         "homeserver.encryption",
         "homeserver.push",
         "homeserver.appservices",
+        "homeserver.calls",
         "homeserver.sync",
     ),
     "homeserver.media": (
@@ -84,6 +85,7 @@ LATER_SERVICES: dict[str, tuple[str, ...]] = {
     "homeserver.encryption": ("homeserver.sync",),
     "homeserver.push": ("homeserver.sync",),
     "homeserver.appservices": ("homeserver.sync",),
+    "homeserver.calls": ("homeserver.sync",),
 }
 """Services that come after: they hear of what happened by subscription, not by a call."""
 
@@ -131,6 +133,7 @@ BROAD_EXCEPT = {
     "federation.outbound.probing": "a server that cannot be looked for does not end the search",
     "federation.outbound.sender": "a destination that fails does not end the others",
     "homeserver.appservices.delivery": "a service that cannot be told does not end the others",
+    "homeserver.calls.timer": "a delayed event that fails does not end the others",
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "homeserver.jobs.runner": "a job that fails is tried again and does not end the others",

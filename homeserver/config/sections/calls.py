@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from homeserver.config.sections.ranges import Positive, Range
+from homeserver.config.sections.ranges import Count, Positive, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +53,13 @@ class Calls:
     (MSC4195) always are."""
     token_lifetime_s: Annotated[int, Range(60, 86_400)] = 3_600
     """How long a token can be used to connect; who is connected stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedEvents:
+    """Events that clients have sent later. Calls use them to notice who has dropped out."""
+
+    max_delay_s: Annotated[int, Range(3_600, 31_536_000)] = 86_400
+    """How long an event may be delayed. Element Call asks for an hour."""
+    max_scheduled: Count = 100
+    """How many a user may have scheduled at once. 0: nothing can be delayed."""

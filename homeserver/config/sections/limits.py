@@ -26,6 +26,9 @@ class Limits:
     """Reads and small writes."""
     message: Allowance = Allowance(per_second=5, burst=50)
     """Sending events."""
+    delayed_event: Allowance = Allowance(per_second=20, burst=200)
+    """Restarting, sending and cancelling delayed events. Everybody in a call restarts one every few
+    seconds; who does so without a token shares this with others at the same address."""
     login: Allowance = Allowance(per_second=0.1, burst=10)
     """Attempts to log in."""
     registration: Allowance = Allowance(per_second=0.05, burst=5)

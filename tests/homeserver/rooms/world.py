@@ -143,7 +143,7 @@ class World:
             EventId(redacts) if redacts else None,
             ts or self.tick(),
         )
-        return await self.sending.send(room_id, new, transaction=transaction)
+        return await self.sending.send(room_id, new, cause=transaction)
 
     async def say(
         self, room_id: str, sender: UserId, body: str, *, ts: int | None = None, **content: Any
