@@ -38,6 +38,7 @@ from homeserver.sync.service import Sync
 from homeserver.sync.sliding.service import SlidingSync
 from homeserver.users.personal import Personal
 from homeserver.users.users import Users
+from homeserver.version import hearth_version
 from storage.committer import Committer
 from storage.database import Pool
 from storage.names import Names
@@ -72,7 +73,6 @@ class Services:
     third_party_invites: ThirdPartyInvites
     transactions: Transactions
     sending: Sending
-    version: str
     sync: Sync
     sliding_sync: SlidingSync
     answering: Answering
@@ -85,6 +85,11 @@ class Services:
     delayed_events: DelayedEvents
     delayed_event_timer: Timer
     runner: Runner
+
+    @property
+    def version(self) -> str:
+        """Which hearth this is."""
+        return hearth_version()
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests for as long as the server does."""

@@ -44,7 +44,6 @@ from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.typing import Typing
 from homeserver.services import Services
 from homeserver.users.invite_permission import InvitePermissions
-from homeserver.version import hearth_version
 
 
 def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Services:
@@ -123,7 +122,6 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         third_party_invites=rooms.third_party_invites,
         transactions=traffic.transactions,
         sending=traffic.sending,
-        version=hearth_version(),
         sync=syncs.sync,
         sliding_sync=syncs.sliding,
         answering=build_answering(core, rooms, users, personal, encryption, media),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from federation.protocol.errors import InvalidParam, MissingParam, MissingToken, Unauthorized
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
@@ -51,7 +51,7 @@ class Call:
         self,
         *,
         services: "Services",
-        request: web.BaseRequest,
+        request: BaseRequest,
         path: dict[str, str],
         query_string: str,
         request_id: str,

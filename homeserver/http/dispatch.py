@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from federation.protocol.endpoint import Access, Body, Endpoint, Rate
 from federation.protocol.errors import MatrixError
@@ -57,7 +58,7 @@ COMMON_PREFIXES = (
 after the server whether it works."""
 
 
-Observe = Callable[[Router, web.BaseRequest, int, float], None]
+Observe = Callable[[Router, BaseRequest, int, float], None]
 """Takes the routes that a request was answered by, the request, the status and the seconds."""
 
 
@@ -122,7 +123,7 @@ class Dispatcher:
         """The requests that wait for news."""
         return len(self._long_polls)
 
-    async def answer(self, door: Door, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, door: Door, request: BaseRequest) -> StreamResponse:
         """Answer one request."""
         self._in_flight += 1
         started_s = time.monotonic()
@@ -138,7 +139,7 @@ class Dispatcher:
             self._observe(door.router, request, reply.status, time.monotonic() - started_s)
         if log.isEnabledFor(logging.DEBUG):
             log_request(request, reply.status, time.monotonic() - started_s)
-        return cast(web.StreamResponse, reply)
+        return cast(StreamResponse, reply)
 
     def connection_lost(self, connection: object) -> None:
         """Cancel the long-poll of a client that hung up."""
@@ -162,7 +163,7 @@ class Dispatcher:
         except TimeoutError:
             log.warning("%d requests did not finish in time", self._in_flight)
 
-    async def _find_answer(self, door: Door, request: web.BaseRequest, request_id: str) -> Answer:
+    async def _find_answer(self, door: Door, request: BaseRequest, request_id: str) -> Answer:
         if request.method == "OPTIONS":
             return PREFLIGHT
         try:
@@ -181,7 +182,7 @@ class Dispatcher:
             log.exception("Request %s failed: %s", request_id, describe(request))
         return internal_error_response(request_id)
 
-    async def _serve(self, door: Door, request: web.BaseRequest, request_id: str) -> Answer:
+    async def _serve(self, door: Door, request: BaseRequest, request_id: str) -> Answer:
         path, _, query_string = request.raw_path.partition("?")
         if not path.startswith("/"):
             path = request.rel_url.raw_path
@@ -263,7 +264,7 @@ class Dispatcher:
         finally:
             self._long_polls.pop(connection, None)
 
-    async def _render(self, request: web.BaseRequest, request_id: str, answer: Answer) -> Reply:
+    async def _render(self, request: BaseRequest, request_id: str, answer: Answer) -> Reply:
         response = answer if isinstance(answer, Response) else Response(200, answer)
         try:
             return await self._build_reply(request, response)
@@ -277,7 +278,7 @@ class Dispatcher:
             log.exception("Answer to request %s is broken: %s", request_id, describe(request))
             return await self._build_reply(request, internal_error_response(request_id))
 
-    async def _build_reply(self, request: web.BaseRequest, response: Response) -> Reply:
+    async def _build_reply(self, request: BaseRequest, response: Response) -> Reply:
         headers = response.headers
         if isinstance(response.body, StreamedBody):
             return await self._build_streamed_reply(request, response, response.body)
@@ -294,7 +295,7 @@ class Dispatcher:
         )
 
     async def _build_streamed_reply(
-        self, request: web.BaseRequest, response: Response, body: StreamedBody
+        self, request: BaseRequest, response: Response, body: StreamedBody
     ) -> Reply:
         """The reply with its first chunk read: what cannot be read at all is answered so."""
         first = b"" if request.method == "HEAD" else await anext(body.chunks, b"")
@@ -307,7 +308,7 @@ class Dispatcher:
             write_timeout_s=self._settings.write_timeout_s,
         )
 
-    def _is_to_compress(self, request: web.BaseRequest, body: bytes) -> bool:
+    def _is_to_compress(self, request: BaseRequest, body: bytes) -> bool:
         threshold = self._settings.gzip_over_bytes
         if threshold is None or len(body) <= threshold:
             return False
@@ -321,7 +322,7 @@ def apis_of(path: str) -> set[Api]:
     return {"federation"} if path.startswith(FEDERATION_PREFIXES) else {"client"}
 
 
-def forwarded_for(request: web.BaseRequest) -> str | None:
+def forwarded_for(request: BaseRequest) -> str | None:
     """All X-Forwarded-For headers as one; some proxies add a line of their own."""
     if X_FORWARDED_FOR not in request.headers:
         return None
@@ -340,11 +341,11 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def log_request(request: web.BaseRequest, status: int, seconds: float) -> None:
+def log_request(request: BaseRequest, status: int, seconds: float) -> None:
     """One line for each request."""
     log.debug("%s %d %.1f ms %s", describe(request), status, seconds * 1000, request.remote)
 
 
-def describe(request: web.BaseRequest) -> str:
+def describe(request: BaseRequest) -> str:
     """Method and path for a log line, without the query, which may hold an access token."""
     return f"{request.method} {request.raw_path.partition('?')[0]}"

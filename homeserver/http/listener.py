@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_server import Server
 
 from homeserver.config.sections.server import Listener
 from homeserver.http.dispatch import Api, Dispatcher, Door
@@ -139,7 +139,7 @@ class HttpServer:
             self.reload_certificates()
 
 
-class ConnectionServer(web.Server):
+class ConnectionServer(Server):
     """aiohttp's protocol factory, set up for us; tells the dispatcher of lost connections."""
 
     def __init__(self, dispatcher: Dispatcher, door: Door, settings: HttpSettings) -> None:

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_request import BaseRequest
 
 from federation.protocol import canonical_json
 from federation.protocol.errors import BadJson, TooLarge, Unknown
@@ -30,7 +31,7 @@ class SlowBody(Unknown):
     status = 408
 
 
-async def read_body(request: web.BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
+async def read_body(request: BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
     """The whole body, decompressed where it says that it is compressed.
 
     Raises `TooLarge`, `SlowBody`, `Unknown` (broken transfer or content encoding), `ClientGone`.
@@ -54,7 +55,7 @@ class StreamedRequest:
 
     __slots__ = ("_patience_s", "_request")
 
-    def __init__(self, request: web.BaseRequest, patience_s: float) -> None:
+    def __init__(self, request: BaseRequest, patience_s: float) -> None:
         self._request = request
         self._patience_s = patience_s
 
@@ -87,7 +88,7 @@ class StreamedRequest:
                     yield chunk
 
 
-def check_length(request: web.BaseRequest, max_bytes: int) -> None:
+def check_length(request: BaseRequest, max_bytes: int) -> None:
     """Refuse a body that is announced to be too large. Raises `TooLarge`."""
     length = request.content_length
     if length is not None and length > max_bytes:
@@ -103,7 +104,7 @@ def translated() -> Iterator[None]:
         raise SlowBody("The request body did not arrive in time") from error
     except ConnectionError as error:
         raise ClientGone from error
-    except (web.RequestPayloadError, HttpProcessingError) as error:
+    except (RequestPayloadError, HttpProcessingError) as error:
         raise Unknown("The request body is not encoded as its headers say") from error
 
 
@@ -126,7 +127,7 @@ def too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"The request body is larger than {max_bytes} bytes")
 
 
-async def _receive(request: web.BaseRequest, max_bytes: int) -> bytes:
+async def _receive(request: BaseRequest, max_bytes: int) -> bytes:
     _continue(request)
     content = request.content
     body = bytearray()
@@ -137,7 +138,7 @@ async def _receive(request: web.BaseRequest, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _continue(request: web.BaseRequest) -> None:
+def _continue(request: BaseRequest) -> None:
     """Tell a client that waits for it to send the body."""
     transport = request.transport
     if request.headers.get("Expect", "").lower() == "100-continue" and transport is not None:

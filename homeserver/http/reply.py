@@ -16,8 +16,8 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from aiohttp import web
 from aiohttp.http import HttpVersion11
+from aiohttp.web_request import BaseRequest
 
 from federation.protocol.errors import MatrixError
 from federation.protocol.response import JSON_TYPE, StreamedBody
@@ -56,9 +56,9 @@ class Reply:
         self._head = head
         self._body = body
         self._write_timeout_s = write_timeout_s
-        self._writer: web.BaseRequest | None = None
+        self._writer: BaseRequest | None = None
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: BaseRequest) -> None:
         """Send head and body. Raises `ConnectionResetError` when the client is gone."""
         transport = request.transport
         if transport is None or transport.is_closing():
@@ -80,7 +80,7 @@ class Reply:
         if self._writer is not None:
             await self._drain(self._writer)
 
-    async def _drain(self, request: web.BaseRequest) -> None:
+    async def _drain(self, request: BaseRequest) -> None:
         if not request.protocol.writing_paused:
             return
         try:
@@ -99,7 +99,7 @@ class Reply:
             return b""
         return b"Content-Length: %d\r\n" % self._body_length()
 
-    def _connection_line(self, request: web.BaseRequest) -> bytes:
+    def _connection_line(self, request: BaseRequest) -> bytes:
         if request.version >= HttpVersion11:
             return b"" if self.keep_alive else b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if self.keep_alive else b""
@@ -125,7 +125,7 @@ class StreamedReply(Reply):
         )
         self._stream = stream
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: BaseRequest) -> None:
         """Send the head and the first chunk. Raises `ConnectionResetError`."""
         try:
             await super().prepare(request)
@@ -150,7 +150,7 @@ class StreamedReply(Reply):
         finally:
             await self._stream.chunks.aclose()
 
-    async def _send_rest(self, request: web.BaseRequest) -> None:
+    async def _send_rest(self, request: BaseRequest) -> None:
         sent = len(self._body)
         await self._drain(request)
         async for chunk in self._stream.chunks:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
+from aiohttp.web_server import Server
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATH = "/metrics"
@@ -14,7 +16,7 @@ class MetricsListener:
 
     def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
         self._render = render
-        self._connections = web.Server(self._answer, access_log=None)
+        self._connections = Server(self._answer, access_log=None)
         self._sockets: asyncio.Server | None = None
 
     async def start(self, address: str, port: int) -> int:
@@ -30,9 +32,9 @@ class MetricsListener:
             self._sockets.close()
         await self._connections.shutdown(timeout=1)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: BaseRequest) -> StreamResponse:
         if request.path != PATH:
-            return web.Response(status=404)
+            return Response(status=404)
         if request.method not in {"GET", "HEAD"}:
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-        return web.Response(body=await self._render(), headers={"Content-Type": CONTENT_TYPE})
+            return Response(status=405, headers={"Allow": "GET, HEAD"})
+        return Response(body=await self._render(), headers={"Content-Type": CONTENT_TYPE})

@@ -7,7 +7,7 @@ endpoint has one name, so there are only so many names as there are endpoints.
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from federation.protocol.errors import MatrixError
 from homeserver.http.router import Router
@@ -57,9 +57,7 @@ class RequestTimes:
         """By endpoint; those that were never asked for are missing."""
         return self._times
 
-    def observe(
-        self, router: Router, request: web.BaseRequest, status: int, seconds: float
-    ) -> None:
+    def observe(self, router: Router, request: BaseRequest, status: int, seconds: float) -> None:
         """Count an answer; the dispatcher calls it."""
         method = request.method if request.method in METHODS else OTHER_METHOD
         try:
