@@ -14,6 +14,7 @@ from storage.changes import AccountDataSet, Change, EventAdded, PresenceSet, Rec
 from storage.database import Database
 from storage.feed import current_position, read_changes
 from storage.names import Names
+from storage.restores import lost_stretches
 
 log = logging.getLogger("hearth.stream")
 
@@ -126,6 +127,7 @@ class Stream:
         self._target = 0
         self._listeners: list[Listener] = []
         self._told_position = 0
+        self._lost: tuple[tuple[int, int], ...] = ()
         self.window = Window(window_bytes, 0)
 
     @property
@@ -151,8 +153,18 @@ class Stream:
                 await self._read_up_to(position)
         return self.window.position >= position
 
+    async def holds(self, position: int) -> bool:
+        """Whether a position that somebody was told is one of this stream.
+
+        It is not if the database was restored from a backup that was made before.
+        """
+        if position > self.window.position and not await self.reach(position):
+            return False
+        return not any(after < position < resumed for after, resumed in self._lost)
+
     async def open(self) -> None:
         """Begin at the position that the database has."""
+        self._lost = await lost_stretches(self._db)
         self.window = Window(self._window_bytes, await current_position(self._db))
         self._told_position = self.window.position
 

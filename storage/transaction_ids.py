@@ -16,16 +16,26 @@ async def stream_position(db: Database) -> int:
 
 
 DELETE_OF_EVENTS = """
-    DELETE FROM event_transactions
-     WHERE event_nid IN (SELECT event_nid
-                           FROM events
-                          WHERE stream_position > $1 AND stream_position <= $2)
+    WITH stretch AS (
+        SELECT event_nid, stream_position
+          FROM events
+         WHERE stream_position > $1 AND stream_position <= $2
+         ORDER BY stream_position
+         LIMIT $3),
+    deleted AS (
+        DELETE FROM event_transactions
+         WHERE event_nid IN (SELECT event_nid FROM stretch))
+    SELECT count(*), max(stream_position) FROM stretch
 """
 
 
-async def delete_event_transactions(db: Database, after: int, upto: int) -> None:
-    """Forget the transactions of the events in a stretch of the stream, `upto` included."""
-    await db.execute(DELETE_OF_EVENTS, after, upto)
+async def delete_event_transactions(db: Database, after: int, upto: int, limit: int) -> int:
+    """Forget the transactions of the next events of the stream; how far that came towards `upto`.
+
+    It is counted in events: of positions there may be very many in between that nothing has.
+    """
+    count, last = await db.fetchrow(DELETE_OF_EVENTS, after, upto, limit)
+    return int(last) if count == limit else upto
 
 
 DELETE_OF_REQUESTS = """

@@ -7,6 +7,7 @@ import typer
 
 from homeserver.cli import (
     appservice,
+    backup,
     config,
     database,
     doctor,
@@ -14,6 +15,7 @@ from homeserver.cli import (
     keys,
     mail,
     media,
+    restore,
     run,
     user,
 )
@@ -35,6 +37,8 @@ app.add_typer(media.app, name="media")
 app.add_typer(federation.app, name="federation")
 app.add_typer(mail.app, name="mail")
 app.add_typer(appservice.app, name="appservice")
+app.add_typer(backup.app, name="backup")
+app.command("restore")(restore.restore)
 app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)
 app.command("doctor")(doctor.doctor)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from homeserver.cli.configuration import ConfigOption, registrations_of
+from homeserver.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from homeserver.config.settings import Settings
@@ -74,9 +75,12 @@ def write_config(path: Path, values: dict[str, object]) -> None:
 
 def prepare(settings: "Settings") -> None:
     """Make what is missing of data directory and signing key; read the key and registrations."""
+    from homeserver.backup.restoring import is_under_way
     from homeserver.config.keys import create_signing_key, load_signing_keys
 
     make_data_dir(settings.server.data_dir)
+    if is_under_way(settings.server.data_dir):
+        raise CommandError("A restore was interrupted here; run `hearth restore` again.")
     create_signing_key(settings.server.signing_key_path)
     load_signing_keys(settings.server.signing_key_path)
     registrations_of(settings)

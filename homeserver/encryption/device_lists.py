@@ -61,6 +61,32 @@ class DeviceLists:
         if write.destinations:
             await self._committer.commit(replace(write, is_for_servers_only=True))
 
+    async def announce_again(self, users: Sequence[tuple[int, UserId, DeviceId]]) -> None:
+        """Have other servers look at users' devices again; of each user one device is named."""
+        if not self._settings.enabled or not users:
+            return
+        rooms = await joined_rooms_of(self._db, [user_nid for user_nid, _, _ in users])
+        servers = await self._servers.now({room for own in rooms.values() for room in own})
+        now = self._clock()
+        writes = [
+            AnnounceDevices(
+                user_nid,
+                user_id,
+                tuple(rooms[user_nid]),
+                frozenset(name for room in rooms[user_nid] for name in servers.get(room, ())),
+                (device_id,),
+                is_removal=False,
+                has_signing_keys=False,
+                with_names=self._settings.allow_device_names,
+                announced_ts=now,
+                is_for_servers_only=True,
+            )
+            for user_nid, user_id, device_id in users
+        ]
+        told = [write for write in writes if write.destinations]
+        if told:
+            await self._committer.commit(*told)
+
     async def introduce(
         self, user_nid: int, user_id: UserId, servers: frozenset[ServerName]
     ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from homeserver.clock import Clock
 from homeserver.jobs import (
+    announced_devices,
     device_inboxes,
     expired_tokens,
     finalised_delayed_events,
@@ -25,6 +26,7 @@ from storage.jobs import LeaseTerms, State, get_due_ts, give_lease_back, take_le
 log = logging.getLogger("hearth.jobs")
 
 JOBS = (
+    announced_devices.JOB,
     device_inboxes.JOB,
     expired_tokens.JOB,
     finalised_delayed_events.JOB,

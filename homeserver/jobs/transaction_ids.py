@@ -18,7 +18,7 @@ from storage.transaction_ids import (
 
 KEEP_MS = 24 * 3600 * 1000
 STRETCH = 2_000
-"""Stream positions whose events are looked at in one statement."""
+"""Events that are looked at in one statement."""
 
 Mark = tuple[int, int]
 """A time and the stream position that was reached then."""
@@ -44,9 +44,7 @@ async def purge_events(db: Pool, after: int, upto: int) -> int:
     for _ in range(MOST_BATCHES):
         if after >= upto:
             break
-        end = min(after + STRETCH, upto)
-        await delete_event_transactions(db, after, end)
-        after = end
+        after = await delete_event_transactions(db, after, upto, STRETCH)
     return after
 
 

@@ -13,6 +13,7 @@ from homeserver.clock import Clock
 from homeserver.config.sections.media import Media as MediaSettings
 from homeserver.media.incoming import Incoming
 from homeserver.media.store import Store
+from storage.backups import deleting_files
 from storage.database import Pool
 from storage.media_contents import delete_unused_contents, known_keys
 from storage.media_upkeep import (
@@ -100,12 +101,18 @@ class Upkeep:
         return await repeat(lambda: delete_media_of_user(self._db, now, user_nid, BATCH))
 
     async def delete_files(self, grace_ms: int = GRACE_MS) -> int:
-        """Delete contents that have lost their last name, and their files; how many files."""
+        """Delete contents that have lost their last name, and their files; how many files.
+
+        None while a backup is made, which has still to copy what the database had when it began.
+        """
         deleted = 0
         while True:
-            now = self._clock()
-            looked_at, keys = await delete_unused_contents(self._db, now - grace_ms, now, BATCH)
-            await self._store.delete(keys)
+            async with deleting_files(self._db) as may_delete:
+                if not may_delete:
+                    return deleted
+                now = self._clock()
+                looked_at, keys = await delete_unused_contents(self._db, now - grace_ms, now, BATCH)
+                await self._store.delete(keys)
             deleted += len(keys)
             if looked_at < BATCH:
                 return deleted

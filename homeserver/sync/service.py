@@ -7,6 +7,7 @@ Source: client-server API, "Syncing".
 """
 
 import asyncio
+from dataclasses import replace
 
 from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
@@ -46,6 +47,8 @@ class Sync:
         # A token must not be ahead of what the follower has been told.
         upto = await self._stream.settled()
         follower = await self._followers.get(request.viewer.user_nid, request.viewer.user_id)
+        if request.since is not None and not await self._stream.holds(request.since.position):
+            return await self._begin_anew(follower, request)
         if request.since is None or request.full_state:
             body = await self._catch_up.read(follower, request)
             await self._device_news.add(body, follower, request)
@@ -79,6 +82,16 @@ class Sync:
         upto = await self._stream.settled()
         follower = await self._followers.get(user_nid, user_id)
         return await self._device_news.device_lists(follower, since.position, upto)
+
+    async def _begin_anew(self, follower: Follower, request: SyncRequest) -> bytes:
+        """Tell everything to a client that knows of a time which a restored backup has undone.
+
+        Clients take it as what comes after a long absence. What was sent to the device before the
+        backup it has; whose devices it has to look at again is what a restore says, everybody's.
+        """
+        body = await self._catch_up.read(follower, replace(request, since=None))
+        await self._device_news.add(body, follower, request)
+        return await self._render(request, body)
 
     async def _answer(self, follower: Follower, request: SyncRequest) -> SyncBody:
         body = await self._live.read(follower, request)

@@ -70,6 +70,10 @@ class Devices:
         await self._committer.commit(RemoveDevices(user_nid, ids), *heard, *settings)
         await self._sessions.end(user_nid)
 
+    async def announce_again(self, users: Sequence[tuple[int, UserId, DeviceId]]) -> None:
+        """Have other servers look at users' devices again; of each user one device is named."""
+        await self._device_lists.announce_again(users)
+
     async def _forget_settings(
         self, user_nid: int, device_ids: Sequence[DeviceId]
     ) -> list[EditAccountData]:

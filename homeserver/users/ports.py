@@ -23,6 +23,9 @@ class DeviceLists(Protocol):
     ) -> Sequence[Write]:
         """What is stored together with a removal of devices."""
 
+    async def announce_again(self, users: Sequence[tuple[int, UserId, DeviceId]]) -> None:
+        """Have other servers look at users' devices again; of each user one device is named."""
+
     async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
         """A device was added."""
 

@@ -55,6 +55,7 @@ SERVICES = (
     "homeserver.calls",
     "homeserver.sync",
     "homeserver.jobs",
+    "homeserver.backup",
     "homeserver.takeover",
 )
 API = ("homeserver.client_api", "homeserver.admin_api", "homeserver.http")

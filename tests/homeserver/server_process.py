@@ -51,17 +51,17 @@ class ServerProcess:
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._data = directory / "data"
-        self._config = directory / f"hearth-{self.port}.toml"
+        self.config = directory / f"hearth-{self.port}.toml"
         self.log = directory / f"hearth-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
         text = CONFIG.format(
             base_url=self.base_url, port=self.port, database_url=json.dumps(database_url)
         )
-        self._config.write_text(text + more_config)
+        self.config.write_text(text + more_config)
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-P", "-m", "homeserver", "run", "--config", str(self._config)]
+        command = [sys.executable, "-P", "-m", "homeserver", "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

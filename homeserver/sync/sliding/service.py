@@ -125,7 +125,7 @@ class SlidingSync:
         found = await parts.connections.find(
             pos, viewer.user_nid, viewer.device_nid, request.conn_id
         )
-        if pos.position > parts.stream.position and not await parts.stream.reach(pos.position):
+        if not await parts.stream.holds(pos.position):
             raise UnknownPos
         return found
 

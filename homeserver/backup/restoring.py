@@ -1,0 +1,239 @@
+"""Restoring a backup: into a directory and a database that are fresh.
+
+Nothing is touched before all of the backup has been read and found whole. Then come the files of
+the configuration, the files of media and, at last, the database, in one transaction: until it is
+committed there is no database, so a restore that was interrupted is begun again. A mark in the data
+directory keeps a server from starting in between.
+"""
+
+import os
+import shutil
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from homeserver.backup.archive import ArchiveReader
+from homeserver.backup.checking import Checked, part_of
+from homeserver.backup.contents import DATABASE, MEDIA, Head, KeptFile
+from homeserver.backup.files import MOST_BYTES, target_of, write_new
+from homeserver.clock import Clock
+from homeserver.media.incoming import Incoming
+from homeserver.media.store import Store
+from migrations.apply import apply_migrations, check_applied, load_migrations
+from storage.restores import resume_after_restore
+from storage.table_copies import (
+    Table,
+    copy_in,
+    count_servers,
+    drop_everything,
+    filling,
+    is_empty,
+    set_sequences,
+    tables_of,
+)
+
+MARK = "restore-under-way"
+ROWS_GROW = 6
+"""So much more may rows take in the database than in a backup, with their indexes."""
+
+
+class RestoreRefused(Exception):
+    """The backup cannot be restored there; the message is a sentence for the operator."""
+
+
+def check_versions(head: Head) -> None:
+    """Raise `MigrationError` unless this version knows the shape that the database had."""
+    check_applied(load_migrations(), dict(head.migrations))
+
+
+@contextmanager
+def marked(data_dir: Path) -> Iterator[None]:
+    """Keeps a server from starting over what is only half restored; stays if the block fails."""
+    mark = data_dir / MARK
+    mark.touch(mode=0o600)
+    yield
+    mark.unlink()
+
+
+def is_under_way(data_dir: Path) -> bool:
+    """Whether a restore was begun here and has not come to its end."""
+    return (data_dir / MARK).exists()
+
+
+def check_space(directory: Path, checked: Checked) -> None:
+    """Raise `RestoreRefused` if what is restored certainly does not fit."""
+    manifest = checked.manifest
+    rows = sum(part.size for name, part in manifest.parts.items() if name.startswith(DATABASE))
+    free, needed = shutil.disk_usage(directory).free, manifest.media_bytes + ROWS_GROW * rows
+    if free < needed:
+        raise RestoreRefused(
+            f"{directory} has {free >> 20} MiB left, and about {needed >> 20} MiB are needed."
+        )
+
+
+def find_differing(path: Path, files: tuple[KeptFile, ...], place: tuple[Path, Path]) -> list[Path]:
+    """Files that are here and are others than in the backup; `place` as for `restore_files`."""
+    return [
+        target
+        for kept, content in _contents(path, files)
+        if (target := target_of(kept, *place)).exists() and target.read_bytes() != content
+    ]
+
+
+def restore_files(
+    path: Path,
+    files: tuple[KeptFile, ...],
+    place: tuple[Path, Path],
+    *,
+    overwrite: bool,
+) -> list[Path]:
+    """Write files of the configuration where they belong; those that were there and differ.
+
+    `place` are the directory of the configuration and that of the data. A file that differs stays
+    as it is, or with `overwrite` is kept beside the restored one.
+    """
+    differing = []
+    for kept, content in _contents(path, files):
+        target = target_of(kept, *place)
+        if target.exists():
+            if target.read_bytes() == content:
+                continue
+            differing.append(target)
+            if not overwrite:
+                continue
+            shutil.copy2(target, target.with_name(f"{target.name}.before-restore"))
+        write_new(target, content)
+    return differing
+
+
+def content_of(path: Path, file: KeptFile) -> bytes:
+    """What is in one file of the configuration."""
+    return next(content for _, content in _contents(path, (file,)))
+
+
+def _contents(path: Path, files: tuple[KeptFile, ...]) -> Iterator[tuple[KeptFile, bytes]]:
+    by_part = {kept.part: kept for kept in files}
+    with path.open("rb") as file:
+        reader = ArchiveReader(file)
+        for member in reader.members():
+            if member.name in by_part:
+                yield by_part[member.name], reader.read(member, MOST_BYTES)
+
+
+async def restore_media(
+    path: Path, store: Store, incoming: Incoming, progress: Callable[[int], None]
+) -> int:
+    """Put the files into the store, but for those that are there; how many there are."""
+    count = 0
+    with path.open("rb") as file:
+        reader = ArchiveReader(file)
+        for member in reader.members():
+            if not member.name.startswith(MEDIA):
+                continue
+            count += 1
+            key = member.name.removeprefix(MEDIA)
+            if await store.has(key):
+                progress(member.size)
+                continue
+            async with incoming.receive(_told(reader.pieces(member), progress)) as received:
+                await store.put(received.path, key)
+    return count
+
+
+async def _told(pieces: Iterator[bytes], progress: Callable[[int], None]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        progress(len(piece))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a database is restored."""
+
+    overwrite: bool
+    """Whether what is there may be dropped."""
+    nothing_lost: bool
+    """Whether the server has not run since the backup, so that everybody knows what it knows."""
+
+
+async def check_database(db: asyncpg.Connection, *, overwrite: bool) -> None:
+    """Raise `RestoreRefused` unless a database can be restored here."""
+    if await count_servers(db):
+        raise RestoreRefused("A server runs over this database; stop it first.")
+    if not overwrite and not await is_empty(db):
+        raise RestoreRefused(
+            "The database is not empty. Name an empty one, or have it replaced by --overwrite: "
+            "then all that it holds is lost."
+        )
+
+
+async def restore_database(
+    path: Path,
+    checked: Checked,
+    db: asyncpg.Connection,
+    clock: Clock,
+    terms: Terms,
+    progress: Callable[[int], None],
+) -> list[str]:
+    """Make the database what it was, in the shape that this version wants; the tables left out.
+
+    Tables that hearth has never made belong to somebody else and are left out.
+    """
+    head = checked.head
+    async with db.transaction():
+        await check_database(db, overwrite=terms.overwrite)
+        await drop_everything(db)
+        await apply_migrations(db, load_migrations()[: len(head.migrations)])
+        there = {table.name for table in await tables_of(db)}
+        async with filling(db):
+            await _fill(path, checked, db, there, progress)
+        await set_sequences(db, head.sequences)
+        await apply_migrations(db)
+        if not terms.nothing_lost:
+            await resume_after_restore(db, head.made_ts, clock())
+    await db.execute("ANALYZE")
+    return [table.name for table in head.tables if table.name not in there]
+
+
+async def _fill(
+    path: Path,
+    checked: Checked,
+    db: asyncpg.Connection,
+    there: set[str],
+    progress: Callable[[int], None],
+) -> None:
+    with path.open("rb") as file:
+        reader = ArchiveReader(file)
+        starts: dict[str, int] = {}
+        for member in reader.members():
+            starts.setdefault(part_of(member.name), member.start)
+            if member.name.startswith(MEDIA):
+                break
+        for table in checked.head.tables:
+            if table.name not in there:
+                continue
+            part = DATABASE + table.name
+            chunks = _rows(reader, part, starts[part], progress)
+            count = await copy_in(db, Table(table.name, table.columns), chunks)
+            if count != checked.manifest.parts[part].rows:
+                raise RestoreRefused(f"The table {table.name} has another number of rows.")
+
+
+async def _rows(
+    reader: ArchiveReader, part: str, start: int, progress: Callable[[int], None]
+) -> AsyncIterator[bytes]:
+    """What was copied out of a table, whose members follow each other."""
+    for member in reader.members(start):
+        if part_of(member.name) != part:
+            return
+        yield zlib.decompress(reader.read(member, member.size), wbits=31)
+        progress(member.size)
+
+
+def settings_missing_here(head: Head) -> dict[str, str]:
+    """Settings that the environment gave when the backup was made, and does not give now."""
+    return {name: value for name, value in head.environment.items() if name not in os.environ}

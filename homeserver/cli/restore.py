@@ -1,0 +1,198 @@
+"""`hearth restore`: a server from its backup."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from homeserver.cli.configuration import ConfigOption
+from homeserver.cli.errors import CommandError
+from homeserver.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from homeserver.backup.checking import Checked
+    from homeserver.backup.restoring import Terms
+    from homeserver.config.settings import Settings
+
+ENVIRONMENT_FILE = "hearth.env"
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace a database that is not empty, and files that differ."
+        ),
+    ] = False,
+    nothing_lost: Annotated[
+        bool,
+        typer.Option(
+            "--nothing-lost",
+            help="The server has not run since the backup was made, as when it moves to another "
+            "machine: clients and servers may go on as if nothing had happened.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a server from a backup: configuration, keys, files that users sent and database.
+
+    Without a configuration that of the backup is put where --config says. Nothing is touched
+    unless the whole backup is in order. If it is interrupted, it may be run again.
+    """
+    from homeserver.backup.archive import ArchiveDamaged
+    from homeserver.backup.checking import check_backup
+    from homeserver.backup.restoring import RestoreRefused, Terms, check_versions
+
+    try:
+        with progress_bar("Checking", file.stat().st_size) as progress:
+            checked = check_backup(file, progress)
+        check_versions(checked.head)
+        config_file = _config_file(config)
+        with _settings_given(checked):
+            settings = _settings_for(file, checked, config_file)
+            terms = Terms(overwrite=overwrite, nothing_lost=nothing_lost)
+            asyncio.run(_restore(file, checked, config_file, settings, terms))
+    except (ArchiveDamaged, RestoreRefused) as error:
+        raise CommandError(str(error)) from error
+    typer.echo(f"{checked.head.server_name} is restored. Start it with `hearth run`.")
+
+
+def _config_file(given: Path | None) -> Path:
+    from homeserver.config.load import FILE_NAME, SYSTEM_FILE
+
+    local = Path(FILE_NAME)
+    if given is not None:
+        return given.absolute()
+    return (SYSTEM_FILE if SYSTEM_FILE.is_file() and not local.is_file() else local).absolute()
+
+
+@contextmanager
+def _settings_given(checked: "Checked") -> Iterator[None]:
+    """Settings that the environment gave at the time are given now too."""
+    from homeserver.backup.restoring import settings_missing_here
+
+    missing = settings_missing_here(checked.head)
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            del os.environ[name]
+
+
+def _settings_for(file: Path, checked: "Checked", config_file: Path) -> "Settings":
+    """The settings of the configuration that is here, or of the one that the backup has."""
+    import tempfile
+
+    from homeserver.backup.restoring import content_of
+    from homeserver.config.load import load_settings
+
+    if config_file.is_file():
+        settings = load_settings(config_file)
+    else:
+        config_file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=config_file.parent, suffix=".toml") as temporary:
+            temporary.write(content_of(file, checked.head.files[0]))
+            temporary.flush()
+            settings = load_settings(Path(temporary.name))
+    if settings.server.name != checked.head.server_name:
+        raise CommandError(
+            f"{config_file} is for {settings.server.name}, and the backup is of "
+            f"{checked.head.server_name}."
+        )
+    return settings
+
+
+async def _restore(
+    file: Path, checked: "Checked", config_file: Path, settings: "Settings", terms: "Terms"
+) -> None:
+    from homeserver.backup.contents import DATABASE
+    from homeserver.backup.restoring import (
+        check_database,
+        check_space,
+        is_under_way,
+        marked,
+        restore_database,
+        restore_media,
+    )
+    from homeserver.building.media import build_store
+    from homeserver.cli.database import database_of
+    from homeserver.cli.run import make_data_dir
+    from homeserver.clock import system_clock
+    from homeserver.media.incoming import Incoming
+    from storage.database import connect
+
+    data_dir = settings.server.data_dir
+    make_data_dir(data_dir)
+    check_space(data_dir, checked)
+    incoming = Incoming(settings.media.directory / "incoming")
+    rows = sum(p.size for n, p in checked.manifest.parts.items() if n.startswith(DATABASE))
+    async with database_of(settings) as dsn:
+        connection = await connect(dsn)
+        try:
+            # What an interrupted restore has left is nothing that anybody may want to keep.
+            if is_under_way(data_dir):
+                terms = replace(terms, overwrite=True)
+            await check_database(connection, overwrite=terms.overwrite)
+            _check_key(file, checked, config_file, settings, overwrite=terms.overwrite)
+            with marked(data_dir):
+                _restore_files(file, checked, config_file, settings, overwrite=terms.overwrite)
+                with progress_bar("Files", checked.manifest.media_bytes) as progress:
+                    store = build_store(settings.media, incoming)
+                    await restore_media(file, store, incoming, progress)
+                with progress_bar("Database", rows) as progress:
+                    left_out = await restore_database(
+                        file, checked, connection, system_clock, terms, progress
+                    )
+        finally:
+            await connection.close()
+    for name in left_out:
+        typer.echo(f"warning: the table {name} is none of hearth's, and was left out.", err=True)
+    if checked.head.media != "all":
+        typer.echo(
+            "The backup has no files of media: put them back where they were, then see "
+            "`hearth media check`."
+        )
+
+
+def _check_key(
+    file: Path, checked: "Checked", config_file: Path, settings: "Settings", *, overwrite: bool
+) -> None:
+    """Raise `CommandError` if the server here already is another one, by its signing key."""
+    from homeserver.backup.restoring import find_differing
+
+    place = (config_file.parent, settings.server.data_dir)
+    key = settings.server.signing_key_path
+    if not overwrite and key in find_differing(file, checked.head.files[1:], place):
+        raise CommandError(
+            f"{key} is another signing key than in the backup; move it away, or have it replaced "
+            "by --overwrite."
+        )
+
+
+def _restore_files(
+    file: Path, checked: "Checked", config_file: Path, settings: "Settings", *, overwrite: bool
+) -> None:
+    from homeserver.backup.files import write_new
+    from homeserver.backup.restoring import content_of, restore_files
+
+    own_config, *others = checked.head.files
+    if not config_file.is_file():
+        write_new(config_file, content_of(file, own_config))
+    place = (config_file.parent, settings.server.data_dir)
+    for path in restore_files(file, tuple(others), place, overwrite=overwrite):
+        if overwrite:
+            typer.echo(f"{path} was another one; it is kept as {path.name}.before-restore.")
+        else:
+            typer.echo(f"warning: {path} is another one than in the backup; it stays.", err=True)
+    if checked.head.environment:
+        lines = "".join(f"{name}={value}\n" for name, value in checked.head.environment.items())
+        env_file = config_file.parent / ENVIRONMENT_FILE
+        write_new(env_file, lines.encode())
+        typer.echo(f"Settings came from the environment too; they are in {env_file}.")
