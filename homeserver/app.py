@@ -14,6 +14,7 @@ from federation.protocol.endpoint import Endpoint
 from federation.protocol.identifiers import ServerName
 from homeserver.admin_api.endpoints import ENDPOINTS as ADMIN_ENDPOINTS
 from homeserver.appservices.registrations import load_registrations
+from homeserver.building.calls import call_endpoints
 from homeserver.building.core import Core, build_core
 from homeserver.building.services import build_services
 from homeserver.client_api.endpoints import ENDPOINTS as CLIENT_ENDPOINTS
@@ -99,6 +100,8 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
         await _follow(core, stack, failed)
         services = build_services(core, registrations)
         stack.push_async_callback(services.media.close)
+        if services.calls is not None:
+            stack.push_async_callback(services.calls.close)
         await services.appservices.prepare()
         for job in services.jobs():
             await stack.enter_async_context(_task(job, failed))
@@ -185,7 +188,7 @@ def _dispatcher(
     federates = settings.federation.enabled
     of_federation = FEDERATION_ENDPOINTS if federates else FOR_CLIENTS_TOO
     dispatcher = Dispatcher(
-        (*ENDPOINTS, *of_federation),
+        (*ENDPOINTS, *of_federation, *call_endpoints(services.calls)),
         services,
         authenticator,
         http_settings(settings.limits),

@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from federation.inbound.key_server import KeyServer
 from federation.inbound.reading_ports import Answering
@@ -42,6 +42,9 @@ from homeserver.version import hearth_version
 from storage.committer import Committer
 from storage.database import Pool
 from storage.names import Names
+
+if TYPE_CHECKING:
+    from homeserver.calls.calls import Calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Services:
     delayed_events: DelayedEvents
     delayed_event_timer: Timer
     runner: Runner
+    calls: "Calls | None"
+    """None where there is no LiveKit server; its code is not loaded then."""
 
     @property
     def version(self) -> str:
@@ -103,6 +108,8 @@ class Services:
         ]
         if self.appservices.services:
             jobs.append(self.appservices.run())
+        if self.calls is not None:
+            jobs.append(self.calls.leaves.run())
         if self.settings.federation.enabled:
             jobs += [self.sending.run(), self.encryption.remote_devices.run()]
         return jobs

@@ -80,6 +80,26 @@ async def is_joined_to_any(db: Database, user_nid: int, room_ids: Iterable[str])
     return bool(await db.fetchval(SELECT_JOINED_AMONG, user_nid, list(room_ids)))
 
 
+SELECT_IS_IN_ROOM = """
+    SELECT EXISTS (
+           SELECT FROM memberships AS m
+             JOIN users AS u USING (user_nid)
+             JOIN rooms AS r USING (room_nid)
+            WHERE u.user_id = $1 AND r.room_id = $2 AND m.membership = 1
+              AND (m.is_local OR EXISTS (
+                   SELECT FROM memberships AS ours
+                    WHERE ours.room_nid = m.room_nid AND ours.membership = 1 AND ours.is_local)))
+"""
+
+
+async def is_in_room(db: Database, user_id: UserId, room_id: str) -> bool:
+    """Whether a user, ours or not, is in a room, as far as we know.
+
+    We hear nothing more of a room in which none of our users is.
+    """
+    return bool(await db.fetchval(SELECT_IS_IN_ROOM, user_id, room_id))
+
+
 SELECT_HELD = """
     SELECT room_id
       FROM unnest($1::text[]) AS wanted (room_id)

@@ -1,6 +1,7 @@
 """All endpoints of the server-server API, chapter by chapter."""
 
 from federation.inbound import (
+    call_tokens,
     devices,
     events,
     keys,
@@ -32,4 +33,5 @@ ENDPOINTS = (
     *membership.ENDPOINTS,
     *third_party_invites.ENDPOINTS,
     *policy.ENDPOINTS,
+    *call_tokens.ENDPOINTS,
 )

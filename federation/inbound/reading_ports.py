@@ -195,6 +195,24 @@ class PolicyServer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CallPlace:
+    """Where in a call a member wants to be."""
+
+    room_id: str
+    slot_id: str
+    member_id: str
+
+
+class CallTokens(Protocol):
+    """Lets users of other servers listen on our LiveKit server."""
+
+    async def get_token_for_server(
+        self, origin: ServerName, user_id: UserId, url: str, place: CallPlace
+    ) -> str:
+        """A token for one of the server's users. Raises `Forbidden`, `InvalidParam`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answering:
     """All that questions of other servers are answered from. What is None is not offered."""
 
@@ -208,6 +226,7 @@ class Answering:
     openid: OpenIdTokens
     media: MediaFiles | None = None
     policy: PolicyServer | None = None
+    call_tokens: CallTokens | None = None
 
 
 class AnsweringServices(Protocol):

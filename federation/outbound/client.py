@@ -104,18 +104,20 @@ class FederationClient:
         max_bytes: int = DEFAULT_MAX_BYTES,
         max_depth: int | None = canonical_json.MAX_DEPTH,
         backoff: bool = True,
+        signed: bool = True,
     ) -> Any:
         """The JSON that the server answers with: an object, or an array in some old endpoints.
 
         `path` is percent-encoded (`build_path`), `body` an object or its canonical JSON.
         `timeout_s` is for everything together, discovery included; `max_depth` None is for answers
         with events, each of which is looked at by itself. With `backoff` a destination
-        that is left alone is not asked. Raises `FederationError`.
+        that is left alone is not asked; what anybody may ask needs not be `signed`. Raises
+        `FederationError`.
         """
         content = None if body is None else encode_body(body)
         uri = build_uri(path, query)
         async with self._watching(destination, timeout_s, backoff=backoff):
-            async with self._exchange(destination, method, uri, content) as response:
+            async with self._exchange(destination, method, uri, content, signed=signed) as response:
                 data = await read_limited(response, destination, max_bytes)
             return decode_answer(data, destination, max_depth)
 
@@ -204,14 +206,20 @@ class FederationClient:
 
     @asynccontextmanager
     async def _exchange(
-        self, destination: ServerName, method: str, uri: str, content: bytes | None
+        self,
+        destination: ServerName,
+        method: str,
+        uri: str,
+        content: bytes | None,
+        *,
+        signed: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The successful answer to a signed request. Raises `Refused` for any other."""
-        headers = {
-            "Authorization": authorization_header(
+        """The successful answer to a request. Raises `Refused` for any other."""
+        headers = {}
+        if signed:
+            headers["Authorization"] = authorization_header(
                 method, uri, self._origin, destination, content, self._key
             )
-        }
         if content is not None:
             headers["Content-Type"] = "application/json"
         with translated(destination):

@@ -46,6 +46,7 @@ class Rate(Enum):
     REPORT = "report"
     UPLOAD = "upload"
     PREVIEW = "preview"
+    CALL = "call"
 
 
 class Body(Enum):

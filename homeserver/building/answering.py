@@ -1,5 +1,7 @@
 """What questions of other servers are answered from, put together."""
 
+from typing import TYPE_CHECKING
+
 from federation.inbound.reading_ports import Answering
 from homeserver.building.core import Core
 from homeserver.encryption.encryption import Encryption
@@ -14,6 +16,9 @@ from homeserver.users.personal import Personal
 from homeserver.users.served_users import ServedProfiles
 from homeserver.users.users import Users
 
+if TYPE_CHECKING:
+    from homeserver.calls.calls import Calls
+
 
 def build_answering(
     core: Core,
@@ -22,6 +27,7 @@ def build_answering(
     personal: Personal,
     encryption: Encryption,
     media: MediaRepository,
+    calls: "Calls | None",
 ) -> Answering:
     """Put the services together."""
     db, names, name = core.db, core.names, core.server_name
@@ -35,4 +41,5 @@ def build_answering(
         devices=encryption.served,
         openid=users.short_lived_tokens,
         media=ServedMediaFiles(media.library, media.contents, media.thumbnails),
+        call_tokens=calls.homeserver_tokens if calls else None,
     )

@@ -12,6 +12,7 @@ from homeserver.appservices.invitations import AskedInvitations
 from homeserver.appservices.registrations import Registration
 from homeserver.building.answering import build_answering
 from homeserver.building.appservices import build_appservices, build_bridges
+from homeserver.building.calls import build_calls
 from homeserver.building.core import Core
 from homeserver.building.delayed_events import build_delayed_events
 from homeserver.building.encryption import build_encryption
@@ -96,6 +97,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     )
     for heard in (invites.heard, ignored.heard, rules.heard, typing.heard):
         core.tell(heard)
+    calls = build_calls(core, users, delayed.delayed_events)
     return Services(
         settings=core.settings,
         clock=core.clock,
@@ -124,7 +126,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         sending=traffic.sending,
         sync=syncs.sync,
         sliding_sync=syncs.sliding,
-        answering=build_answering(core, rooms, users, personal, encryption, media),
+        answering=build_answering(core, rooms, users, personal, encryption, media, calls),
         notifications=Notifications(
             core.db, core.names, rules, push.contexts, push.subscribers, clients
         ),
@@ -141,4 +143,5 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
             JOBS,
             random.random,
         ),
+        calls=calls,
     )

@@ -7,16 +7,25 @@ from typing import Any
 
 from federation.protocol.endpoint import Access, endpoint
 from federation.protocol.errors import NotFound
+from homeserver.calls.transports import livekit_transports
 from homeserver.config.sections.well_known import SupportContact, WellKnown
 from homeserver.http.call import Call
+
+RTC_FOCI = "org.matrix.msc4143.rtc_foci"
+"""Ways to be in a call, for clients of before there was an endpoint for them."""
 
 
 @endpoint("GET", "/.well-known/matrix/client", Access.PUBLIC)
 async def get_wellknown(call: Call) -> dict[str, Any]:
     """Tell clients where the server is. Errors: `NotFound` where another server does."""
-    server = call.services.settings.server
+    settings = call.services.settings
+    server = settings.server
     base_url = server.public_baseurl or f"https://{server.name}"
-    return {"m.homeserver": {"base_url": base_url}, **served(call).client_extra}
+    known: dict[str, Any] = {"m.homeserver": {"base_url": base_url}}
+    foci = livekit_transports(settings.calls)
+    if foci:
+        known[RTC_FOCI] = foci
+    return known | served(call).client_extra
 
 
 @endpoint("GET", "/.well-known/matrix/server", Access.PUBLIC)

@@ -16,7 +16,12 @@ from homeserver.http.call import Call
 SPECIFIED = Path(__file__).parents[1] / "vectors" / "endpoints.csv"
 """The inventory of the specification's OpenAPI documents, version 1.19."""
 
-API_PACKAGES = ("homeserver.client_api", "homeserver.admin_api", "federation.inbound")
+API_PACKAGES = (
+    "homeserver.client_api",
+    "homeserver.admin_api",
+    "homeserver.call_api",
+    "federation.inbound",
+)
 """Each lists what it serves in its module `endpoints`."""
 
 

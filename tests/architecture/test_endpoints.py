@@ -28,10 +28,15 @@ LAXER_THAN_SPECIFIED = {
 
 OLD_FORM = "servers of old use it, and the text tells how it differs from version 2"
 DELAYED_EVENTS = "MSC4140 is accepted, and the next version of the specification will have it"
+MATRIX_RTC = "MSC4143 and MSC4195 will put it there; clients ask for both names"
 FALLBACK_PAGE = "the text of the authentication fallback names it"
 BEYOND_THE_SPECIFICATION = {
     ("GET", "/_matrix/client/v3/auth/{}/fallback/web"): FALLBACK_PAGE,
     ("POST", "/_matrix/client/v3/auth/{}/fallback/web"): FALLBACK_PAGE,
+    ("GET", "/_matrix/client/v1/rtc/transports"): MATRIX_RTC,
+    ("POST", "/_matrix/client/v1/rtc/livekit/get_token"): MATRIX_RTC,
+    ("POST", "/_matrix/client/v1/rtc/livekit/delegate_delayed_leave"): MATRIX_RTC,
+    ("POST", "/_matrix/federation/v1/rtc/livekit/get_token"): MATRIX_RTC,
     ("PUT", "/_matrix/federation/v1/send_join/{}/{}"): OLD_FORM,
     ("PUT", "/_matrix/federation/v1/send_leave/{}/{}"): OLD_FORM,
     ("PUT", "/_matrix/client/v3/rooms/{}/delayed_event/{}/{}"): DELAYED_EVENTS,

@@ -58,7 +58,12 @@ SERVICES = (
     "homeserver.backup",
     "homeserver.takeover",
 )
-API = ("homeserver.client_api", "homeserver.admin_api", "homeserver.http")
+API = (
+    "homeserver.client_api",
+    "homeserver.admin_api",
+    "homeserver.call_api",
+    "homeserver.http",
+)
 WIRING = ("homeserver.app", "homeserver.building", "homeserver.cli", "homeserver.__main__")
 
 MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
@@ -66,6 +71,12 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "homeserver.observe": ("homeserver.client_api", "homeserver.admin_api", *WIRING),
     "homeserver.client_api": ("homeserver.admin_api", "federation.outbound", *WIRING),
     "homeserver.admin_api": ("federation.outbound", *WIRING),
+    "homeserver.call_api": (
+        "homeserver.admin_api",
+        "homeserver.client_api",
+        "federation.outbound",
+        *WIRING,
+    ),
     "homeserver.services": WIRING,
 }
 
@@ -135,6 +146,7 @@ BROAD_EXCEPT = {
     "federation.outbound.sender": "a destination that fails does not end the others",
     "homeserver.appservices.delivery": "a service that cannot be told does not end the others",
     "homeserver.calls.timer": "a delayed event that fails does not end the others",
+    "homeserver.calls.leaves": "a leave that cannot be looked after does not end the others",
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "homeserver.jobs.runner": "a job that fails is tried again and does not end the others",

@@ -47,6 +47,8 @@ class Limits:
     """Uploading media, and reserving IDs for it."""
     preview: Allowance = Allowance(per_second=2, burst=50)
     """Asking for previews of URLs."""
+    call: Allowance = Allowance(per_second=2, burst=50)
+    """Asking for tokens of calls: a user, an address, or another server."""
     device_inbox_mb: Positive = 64
     """How much may wait for a device that does not fetch it, in MiB: about 40,000 keys for
     messages. Of more, the oldest is deleted every hour."""
