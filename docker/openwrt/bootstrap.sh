@@ -1,0 +1,318 @@
+#!/bin/sh
+# Sets hearth up on a router with OpenWRT, with its LiveKit, nginx, certificate and firewall.
+# docs/openwrt.md goes through it. It needs nothing but what OpenWRT has: BusyBox, uci, procd.
+# shellcheck disable=SC2034,SC2154 # files beside this one read and set these variables
+set -eu
+
+HERE=$(cd "$(dirname "$0")" && pwd)
+SETUP=$HERE/../setup
+NGINX_TEMPLATE=$HERE/../nginx/nginx.conf.template
+NGINX_WEBROOT=/var/run/acme/challenge
+
+# shellcheck source=docker/setup/messages.sh
+. "$SETUP/messages.sh"
+# shellcheck source=docker/setup/settings.sh
+. "$SETUP/settings.sh"
+# shellcheck source=docker/setup/files.sh
+. "$SETUP/files.sh"
+# shellcheck source=docker/setup/machine.sh
+. "$SETUP/machine.sh"
+# shellcheck source=docker/setup/certificate.sh
+. "$SETUP/certificate.sh"
+# shellcheck source=docker/setup/configuration.sh
+. "$SETUP/configuration.sh"
+# shellcheck source=docker/setup/containers.sh
+. "$SETUP/containers.sh"
+# shellcheck source=docker/setup/main.sh
+. "$SETUP/main.sh"
+
+# -- settings and advice ----------------------------------------------------------------------
+
+platform_settings() {
+    say "ZONE|word|wan|The firewall zone from which the services can be reached; that of the home network always can."
+}
+
+platform_refuses_flash() {
+    return 0
+}
+
+platform_clock_advice() {
+    say "have it set: /etc/init.d/sysntpd restart (needs the uplink), or date -s 'YYYY-MM-DD hh:mm:ss'"
+}
+
+platform_port_advice() {
+    if [ "$2" = uhttpd ]; then
+        say "that is LuCI; move it away: uci set uhttpd.main.listen_http=0.0.0.0:8080; uci set uhttpd.main.listen_https=0.0.0.0:8443; uci commit uhttpd; /etc/init.d/uhttpd restart"
+    else
+        say "stop it, or choose another port in the .env"
+    fi
+}
+
+platform_log_advice() {
+    say "its log: logread -e hearth"
+}
+
+platform_fetch() {
+    wget -q -O /dev/null "$1" 2>/dev/null
+}
+
+# -- packages: opkg up to 24.10, apk after it -------------------------------------------------
+
+platform_packages() {
+    say nginx-ssl
+    say openssl-util
+    say "${RUNTIME_COMMAND:-$RUNTIME}"
+    [ "$CERTIFICATE" != acme ] || say acme-acmesh
+    [ "$CERTIFICATE$ACME_VALIDATION" != acmedns ] || say acme-acmesh-dnsapi
+}
+
+platform_has_package() {
+    case $1 in
+    nginx-ssl) has_command nginx ;;
+    openssl-util) has_command openssl ;;
+    acme-acmesh) [ -e "$ROOT/usr/lib/acme/hook" ] ;;
+    acme-acmesh-dnsapi) [ -d "$ROOT/usr/lib/acme/client/dnsapi" ] ;;
+    *) has_command "$1" ;;
+    esac
+}
+
+platform_install() {
+    if has_command apk; then
+        apk update && apk add "$@"
+    else
+        opkg update && opkg install "$@"
+    fi || return 1
+    case " $* " in
+    *' nginx-ssl '*)
+        # Ours is an nginx of its own; the packaged one would take ports 80 and 443.
+        init_script nginx disable
+        init_script nginx stop
+        ;;
+    esac
+}
+
+platform_install_advice() {
+    if has_command apk; then say "apk update && apk add $1"; else say "opkg update && opkg install $1"; fi
+}
+
+# -- procd ------------------------------------------------------------------------------------
+
+init_script() {
+    [ ! -e "$ROOT/etc/init.d/$1" ] || sh "$ROOT/etc/rc.common" "$ROOT/etc/init.d/$1" "$2"
+}
+
+service_is_running() {
+    [ -e "$ROOT/etc/init.d/hearth" ] && init_script hearth running
+}
+
+platform_service() {
+    render "$HERE/hearth.init"
+    put /etc/init.d/hearth 0755 0:0 <"$WORK/rendered"
+    changed hearth
+    [ "$PUT" != written ] || [ "$DRY_RUN" = yes ] || init_script hearth enable
+    for kept in "$ETC/" /etc/init.d/hearth; do
+        keep_over_sysupgrade "$kept"
+    done
+}
+
+keep_over_sysupgrade() {
+    ! grep -qxF "$1" "$ROOT/etc/sysupgrade.conf" 2>/dev/null || return 0
+    doing "have $1 kept by sysupgrade" || return 0
+    say "$1" >>"$ROOT/etc/sysupgrade.conf"
+}
+
+platform_start() {
+    case $TO_RESTART in
+    *' hearth '* | *' livekit '*)
+        say "  start hearth"
+        init_script hearth restart
+        ;;
+    *' nginx '*)
+        say "  reload nginx"
+        init_script hearth reload
+        ;;
+    *) init_script hearth start ;;
+    esac
+    if [ "$CERTIFICATE" = acme ] && { [ "$ACME_CHANGED" = yes ] || ! has_certificate; }; then
+        say "  ask for the certificate"
+        request_certificate
+    fi
+}
+
+# -- uci --------------------------------------------------------------------------------------
+
+# put_section CONFIG SECTION TYPE OPTION=VALUE…: a section of ours in uci; +OPTION=VALUE is an entry
+# of a list. A section that was changed by hand since is kept. SECTION_CHANGED says what was done.
+put_section() {
+    section=$1.$2
+    wanted=$(printf '%s\n' "$@" | sha256sum | cut -c 1-64)
+    present=$(section_sum "$section")
+    noted=$(awk -v name="$section" '$1 == name { print $2 " " $3 }' "$ROOT$STATE/sections" 2>/dev/null || true)
+    SECTION_CHANGED=no
+    if [ -n "$present" ] && [ "$noted" = "$wanted $present" ]; then
+        return 0
+    fi
+    if [ -n "$present" ] && [ -n "$noted" ] && [ "${noted#* }" != "$present" ]; then
+        say "  keep $section in uci, which was changed by hand"
+        return 0
+    fi
+    SECTION_CHANGED=yes
+    doing "set $section in uci" || return 0
+    config=$1 type=$3
+    shift 3
+    uci -q delete "$section" || true
+    uci set "$section=$type"
+    for option in "$@"; do
+        case $option in
+        +*) uci add_list "$section.${option#+}" ;;
+        *) uci set "$section.$option" ;;
+        esac
+    done
+    note_section "$section" "$wanted"
+    case " $CONFIGS_CHANGED " in
+    *" $config "*) ;;
+    *) CONFIGS_CHANGED="$CONFIGS_CHANGED $config" ;;
+    esac
+}
+
+CONFIGS_CHANGED=''
+ACME_CHANGED=no
+
+section_sum() {
+    shown=$(uci -q show "$1" || true)
+    [ -z "$shown" ] || say "$shown" | sort | sha256sum | cut -c 1-64
+}
+
+note_section() {
+    {
+        awk -v name="$1" '$1 != name' "$ROOT$STATE/sections" 2>/dev/null || true
+        say "$1 $2 $(section_sum "$1")"
+    } >"$WORK/sections"
+    cp "$WORK/sections" "$ROOT$STATE/sections.part"
+    mv "$ROOT$STATE/sections.part" "$ROOT$STATE/sections"
+}
+
+# drop_section SECTION: remove one of ours that is not wanted any more.
+drop_section() {
+    [ -n "$(uci -q get "$1" || true)" ] || return 0
+    doing "remove $1 from uci" || return 0
+    uci delete "$1"
+    CONFIGS_CHANGED="$CONFIGS_CHANGED ${1%%.*}"
+}
+
+commit_changes() {
+    case $CONFIGS_CHANGED in
+    *firewall*) commit_firewall ;;
+    esac
+    case $CONFIGS_CHANGED in
+    *acme*) uci commit acme ;;
+    esac
+    CONFIGS_CHANGED=''
+}
+
+# A firewall that does not load would lock everybody out: the former one comes back then.
+commit_firewall() {
+    cp "$ROOT/etc/config/firewall" "$WORK/firewall"
+    uci commit firewall
+    if has_command fw4 && ! fw4 -q check; then
+        cp "$WORK/firewall" "$ROOT/etc/config/firewall"
+        fail "$EXIT_FAILED" "fw4 does not take the new rules; the former ones are back" "look: fw4 check"
+    fi
+    init_script firewall reload
+}
+
+# rule NAME PROTOCOL PORTS: let in what comes for these ports.
+rule() {
+    put_section firewall "hearth_$1" rule "name=hearth: $1" "src=$ZONE" "proto=$2" "dest_port=$3" \
+        "target=ACCEPT"
+}
+
+platform_firewall() {
+    rule https tcp "$HTTPS_PORT"
+    if [ "$FEDERATION_PORT" != 0 ]; then
+        rule federation tcp "$FEDERATION_PORT"
+    else
+        drop_section firewall.hearth_federation
+    fi
+    if [ "$HTTP_PORT" != 0 ]; then rule http tcp "$HTTP_PORT"; else drop_section firewall.hearth_http; fi
+    if is_on "$CALLS"; then
+        rule calls_tcp tcp "$LIVEKIT_TCP_PORT"
+        rule calls_udp udp "$LIVEKIT_UDP_PORT"
+    else
+        drop_section firewall.hearth_calls_tcp
+        drop_section firewall.hearth_calls_udp
+    fi
+    if is_on "$CALLS" && is_on "$TURN"; then
+        rule turn udp "$TURN_PORT"
+        rule relay udp "$TURN_FIRST_RELAY_PORT-$TURN_LAST_RELAY_PORT"
+    else
+        drop_section firewall.hearth_turn
+        drop_section firewall.hearth_relay
+    fi
+    [ "$DRY_RUN" = yes ] || commit_changes
+}
+
+# -- acme -------------------------------------------------------------------------------------
+
+platform_acme_paths() {
+    CERTIFICATE_PATH=/etc/ssl/acme/$HOST.fullchain.crt
+    CERTIFICATE_KEY_PATH=/etc/ssl/acme/$HOST.key
+}
+
+platform_request_certificate() {
+    put_account
+    set -- enabled=1 key_type=ec256 "validation_method=$ACME_VALIDATION"
+    for name in $(certificate_names); do
+        set -- "$@" "+domains=$name"
+    done
+    if [ "$ACME_VALIDATION" = dns ]; then
+        set -- "$@" "dns=$ACME_DNS"
+        for credential in $ACME_CREDENTIALS; do
+            set -- "$@" "+credentials=$credential"
+        done
+    fi
+    put_section acme hearth cert "$@"
+    ACME_CHANGED=$SECTION_CHANGED
+    [ "$DRY_RUN" = yes ] || commit_changes
+}
+
+# The account of all certificates of the router: an address that somebody has chosen stays.
+put_account() {
+    case $(uci -q get 'acme.@acme[0].account_email' || true) in
+    '' | email@example.org) ;;
+    *) return 0 ;;
+    esac
+    doing "set the account of acme to $ACME_EMAIL" || return 0
+    [ -n "$(uci -q get 'acme.@acme[0]' || true)" ] || uci add acme acme >/dev/null
+    uci set "acme.@acme[0].account_email=$ACME_EMAIL"
+    CONFIGS_CHANGED="$CONFIGS_CHANGED acme"
+}
+
+# From 24.10 on "start" only sees to it that certificates are renewed.
+request_certificate() {
+    init_script acme enable
+    init_script acme start
+    ! grep -q '"renew"' "$ROOT/etc/init.d/acme" || init_script acme renew
+}
+
+# -- the way back -----------------------------------------------------------------------------
+
+platform_remove() {
+    if [ -e "$ROOT/etc/init.d/hearth" ] && doing "stop hearth"; then
+        init_script hearth stop
+        init_script hearth disable
+    fi
+    for section in https federation http calls_tcp calls_udp turn relay; do
+        drop_section "firewall.hearth_$section"
+    done
+    drop_section acme.hearth
+    [ "$DRY_RUN" = yes ] || commit_changes
+    for kept in "$ETC/" /etc/init.d/hearth; do
+        grep -qxF "$kept" "$ROOT/etc/sysupgrade.conf" 2>/dev/null || continue
+        doing "have $kept no longer kept by sysupgrade" || continue
+        grep -vxF "$kept" "$ROOT/etc/sysupgrade.conf" >"$WORK/sysupgrade" || true
+        cp "$WORK/sysupgrade" "$ROOT/etc/sysupgrade.conf"
+    done
+}
+
+main "$@"

@@ -1,0 +1,227 @@
+"""A router to set hearth up on: a directory as its root, BusyBox, and stand-ins for OpenWRT.
+
+What is not BusyBox's (uci, procd, opkg, fw4, crun …) are the small scripts in `openwrt/`, which
+note what they are asked for. The path holds the applets that OpenWRT's BusyBox has, and nothing of
+the machine that the tests run on but openssl.
+"""
+
+import gzip
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+BOOTSTRAP = REPOSITORY / "docker" / "openwrt" / "bootstrap.sh"
+STAND_INS = Path(__file__).parent / "openwrt"
+APPLETS = """
+    awk basename cat chmod cmp cp cut date dd df dirname du echo egrep env expr false find flock free
+    grep gunzip gzip head hexdump kill ln ls md5sum mkdir mktemp mv netstat pidof printf ps pwd
+    readlink rm rmdir sed seq sh sha256sum sort sync tail tar tee test touch tr true umask uniq wc
+    xargs zcat [
+""".split()
+"""Of what package/utils/busybox/Config-defaults.in of OpenWRT switches on."""
+CHANGING = ("mv", "chmod", "mkdir", "ln", "cp", "tar", "rm")
+"""What the power may go in the middle of."""
+
+ENV = """\
+DOMAIN=example.org
+HOST=matrix.example.org
+DATA=/mnt/usb/hearth
+ACME_EMAIL=admin@example.org
+"""
+CONFIG_JSON = """\
+{
+ "mounts": [
+  {"destination": "/data", "source": "/srv/hearth/data"},
+  {"destination": "/config", "source": "/srv/hearth/config"}
+ ]
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run of the set-up has ended."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def changes(self) -> list[str]:
+        """What it has done, as it said."""
+        _, found, done = self.output.partition("doing it:\n")
+        return [line for line in done.splitlines() if line.startswith("  ")] if found else []
+
+
+class Router:
+    """A fresh OpenWRT with a disk at /mnt/usb, LuCI out of the way and the downloads in place."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
+        self.fake = directory / "fake"
+        self._make_root()
+        self._make_programs()
+        self.write("/etc/hearth/.env", ENV)
+        self.bundle("hearth", "0.1.0")
+        self.bundle("livekit", "1.13.5")
+
+    def copy_to(self, directory: Path) -> "Router":
+        """Another router on which the same has happened."""
+        copy = Router.__new__(Router)
+        copy.root, copy.fake = directory / "root", directory / "fake"
+        shutil.copytree(self.root, copy.root, symlinks=True)
+        shutil.copytree(self.fake, copy.fake, symlinks=True)
+        return copy
+
+    def _make_root(self) -> None:
+        for name in ("etc/config", "etc/init.d", "mnt/usb", "proc/net", "var/run", "tmp"):
+            (self.root / name).mkdir(parents=True)
+        self.memory(244)
+        self.write(
+            "/proc/mounts",
+            "/dev/root /rom squashfs ro,relatime 0 0\noverlayfs:/overlay / overlay rw 0 0\n"
+            "tmpfs /tmp tmpfs rw 0 0\n/dev/sda1 /mnt/usb ext4 rw,relatime 0 0\n",
+        )
+        self.write("/proc/net/tcp", "  sl  local_address rem_address   st\n")
+        self.write("/proc/net/if_inet6", "")
+        self.write("/etc/sysupgrade.conf", "## This file contains files that are kept\n")
+        self.write(
+            "/etc/config/firewall",
+            "config defaults\n\toption input 'REJECT'\n\nconfig zone\n\toption name 'wan'\n",
+        )
+        self.write("/etc/config/acme", "config acme\n\toption account_email 'email@example.org'\n")
+        shutil.copy(STAND_INS / "rc.common", self.root / "etc" / "rc.common")
+        self.write("/etc/init.d/firewall", "#!/bin/sh /etc/rc.common\n")
+
+    def _make_programs(self) -> None:
+        for name in ("bin", "aside", "applets", "procd"):
+            (self.fake / name).mkdir(parents=True)
+        busybox = shutil.which("busybox")
+        openssl = shutil.which("openssl")
+        assert busybox is not None
+        assert openssl is not None
+        for applet in APPLETS:
+            (self.fake / "applets" / applet).symlink_to(busybox)
+        for name in ("uci", "opkg", "fw4", "uname", "df", "date", "wget", "id", "chown", "sleep"):
+            shutil.copy(STAND_INS / name, self.fake / "bin" / name)
+        for name in CHANGING:
+            shutil.copy(STAND_INS / "tripwire", self.fake / "bin" / name)
+        for name in ("nginx", "crun", "acme.init"):
+            shutil.copy(STAND_INS / name, self.fake / "aside" / name)
+        (self.fake / "aside" / "openssl").symlink_to(openssl)
+        self.note("machine", "aarch64")
+        self.note("free-kb", "12000000")
+        self.note("log", "")
+
+    # -- what a test changes about it ---------------------------------------------------------
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of the router."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    def read(self, path: str) -> str:
+        """The text of a file of the router."""
+        return (self.root / path.lstrip("/")).read_text()
+
+    def has(self, path: str) -> bool:
+        """Whether the router has this file."""
+        return (self.root / path.lstrip("/")).exists()
+
+    def mode(self, path: str) -> str:
+        """The access rights of a file, in octal."""
+        return f"{(self.root / path.lstrip('/')).stat().st_mode & 0o7777:o}"
+
+    def memory(self, total_mb: int) -> None:
+        """How much memory it has."""
+        text = f"MemTotal: {total_mb * 1024} kB\nMemFree: 90000 kB\nSwapTotal: 0 kB\n"
+        self.write("/proc/meminfo", text)
+
+    def note(self, name: str, text: str) -> None:
+        """Tell the stand-ins something."""
+        (self.fake / name).write_text(text)
+
+    def noted(self, name: str) -> str:
+        """What the stand-ins have noted."""
+        path = self.fake / name
+        return path.read_text() if path.exists() else ""
+
+    def settings(self, **changed: str) -> None:
+        """A .env with these settings besides the usual ones."""
+        lines = dict(line.split("=", 1) for line in ENV.splitlines()) | changed
+        self.write("/etc/hearth/.env", "".join(f"{k}={v}\n" for k, v in lines.items()))
+
+    def bundle(self, name: str, version: str, architecture: str = "arm64") -> Path:
+        """Put a bundle where downloads are."""
+        images = self.root / "mnt/usb/hearth/images"
+        images.mkdir(parents=True, exist_ok=True)
+        path = images / f"{name}-{version}-{architecture}.bundle.tar.gz"
+        contents = io.BytesIO()
+        with tarfile.open(fileobj=contents, mode="w") as archive:
+            for file, text in (("config.json", CONFIG_JSON), ("rootfs/version", version)):
+                entry = tarfile.TarInfo(file)
+                entry.size = len(text)
+                entry.mode = 0o644
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        path.write_bytes(gzip.compress(contents.getvalue(), mtime=0))
+        digest = sha256(path.read_bytes()).hexdigest()
+        path.with_name(path.name + ".sha256").write_text(f"{digest}  {path.name}\n")
+        return path
+
+    def listen(self, port: int, program: str) -> None:
+        """Another program that listens on all addresses."""
+        line = f"   0: 00000000:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n"
+        self.write("/proc/net/tcp", "  sl  local_address rem_address   st\n" + line)
+        descriptors = self.root / "proc" / "812" / "fd"
+        descriptors.mkdir(parents=True)
+        (descriptors / "4").symlink_to("socket:[4711]")
+        self.write("/proc/812/comm", f"{program}\n")
+
+    # -- running ------------------------------------------------------------------------------
+
+    def run(self, *arguments: str) -> Run:
+        """Run the set-up in BusyBox's shell."""
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        done = subprocess.run(
+            [busybox, "ash", str(BOOTSTRAP), "--env", str(self.root / "etc/hearth/.env"), *arguments],
+            env={
+                "PATH": f"{self.fake}/bin:{self.fake}/applets",
+                "HEARTH_SETUP_ROOT": str(self.root),
+                "FAKE": str(self.fake),
+                "HEALTH_TRIES": "2",
+                "TMPDIR": str(self.root / "tmp"),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.root,
+            # The power goes for all of them at once.
+            start_new_session=True,
+        )
+        root = str(self.root)
+        return Run(done.returncode, done.stdout.replace(root, ""), done.stderr.replace(root, ""))
+
+    def state(self) -> dict[str, str]:
+        """All that is kept on its disks: contents and rights."""
+        kept = {}
+        for top in ("etc", "mnt", "usr"):
+            for path in sorted((self.root / top).rglob("*")):
+                name = str(path.relative_to(self.root))
+                if path.is_symlink():
+                    kept[name] = f"-> {os.readlink(path)}"
+                elif path.is_file():
+                    digest = sha256(path.read_bytes()).hexdigest()
+                    kept[name] = f"{path.stat().st_mode:o} {digest}"
+                else:
+                    kept[name] = f"{path.stat().st_mode:o}"
+        return kept

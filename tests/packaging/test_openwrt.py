@@ -1,0 +1,662 @@
+"""The set-up on a router, from end to end, in BusyBox's shell: docker/openwrt/bootstrap.sh."""
+
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.certificates import make_certificate
+from tests.packaging.router import Router
+
+pytestmark = pytest.mark.skipif(shutil.which("busybox") is None, reason="BusyBox is not installed")
+
+GOLDEN = Path(__file__).parent / "golden" / "openwrt"
+NGINX = "/etc/hearth/nginx/nginx.conf"
+TOML = "/etc/hearth/config/hearth.toml"
+SECRET = "/etc/hearth/config/livekit.secret"
+FINE = 0
+FAILED, USAGE, SETTINGS, MACHINE, PORT, CERTIFICATE, RUNTIME, SILENT = range(1, 9)
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Router:
+    """A router that has everything but hearth."""
+    return Router(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def set_up(tmp_path_factory: pytest.TempPathFactory) -> Router:
+    """A router on which hearth was set up; tests use copies of it."""
+    router = Router(tmp_path_factory.mktemp("set-up"))
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    return router
+
+
+@pytest.fixture
+def ready(set_up: Router, tmp_path: Path) -> Router:
+    """A router of one's own on which hearth was set up."""
+    return set_up.copy_to(tmp_path)
+
+
+def settled(router: Router) -> dict[str, str]:
+    """What is on its disks but for what is random or tells of time."""
+    random = ("livekit.secret", "livekit.keys", ".setup/sums")
+    return {
+        name: kept
+        for name, kept in router.state().items()
+        if not name.endswith(random) and "/backups" not in name
+    }
+
+
+# -- the first run ----------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(router: Router) -> None:
+    before = router.state()
+    done = router.run("--dry-run")
+    assert done.status == FINE, done
+    assert "would install nginx-ssl openssl-util crun acme-acmesh" in done.output
+    assert f"would write {TOML}" in done.output
+    assert router.state() == before
+    assert router.noted("log") == ""
+
+
+def test_nobody_is_there_to_be_asked(router: Router) -> None:
+    before = router.state()
+    assert router.run().status == USAGE
+    assert router.state() == before
+
+
+def test_the_first_run_writes_what_it_should(ready: Router) -> None:
+    for golden in sorted(GOLDEN.iterdir()):
+        assert ready.read("/" + golden.name.replace("__", "/")) == golden.read_text(), golden.name
+
+
+def test_the_first_run_starts_everything_in_order(ready: Router) -> None:
+    assert ready.noted("log").splitlines() == [
+        "opkg update",
+        "opkg install nginx-ssl openssl-util crun acme-acmesh",
+        "nginx disable",
+        "nginx stop",
+        "uci commit firewall",
+        "fw4 -q check",
+        "firewall reload",
+        "uci commit acme",
+        "hearth enable",
+        "hearth restart",
+        "run stop hearth",
+        "run stop livekit",
+        "acme enable",
+        "acme start",
+        "acme renew",
+        "acme is asked for: matrix.example.org",
+    ]
+    assert not ready.has("/etc/hearth/.setup/pending")
+
+
+def test_secrets_are_random_and_for_nobody_else(ready: Router, tmp_path: Path) -> None:
+    assert ready.mode(SECRET) == "600"
+    assert ready.mode("/etc/hearth/livekit/livekit.keys") == "600"
+    assert "991:991 /etc/hearth/config/livekit.secret.part" in ready.noted("owners")
+    secret = ready.read(SECRET).strip()
+    assert len(secret) == 64
+    assert ready.read("/etc/hearth/livekit/livekit.keys") == f"hearth: {secret}\n"
+    (tmp_path / "other").mkdir()
+    other = Router(tmp_path / "other")
+    assert other.run("--yes").status == FINE
+    assert other.read(SECRET) != ready.read(SECRET)
+
+
+def test_directories_have_their_owners_and_rights(ready: Router) -> None:
+    owners = ready.noted("owners").splitlines()
+    assert "991:991 /mnt/usb/hearth/data" in owners
+    assert ready.mode("/mnt/usb/hearth/data") == "700"
+    assert ready.mode("/etc/hearth/config") == "750"
+    assert ready.mode("/etc/hearth/.setup") == "700"
+    assert ready.mode(TOML) == "640"
+
+
+def test_apk_is_used_where_there_is_no_opkg(router: Router) -> None:
+    (router.fake / "bin" / "opkg").rename(router.fake / "bin" / "apk")
+    assert router.run("--yes").status == FINE
+    assert router.noted("log").startswith("apk update\napk add nginx-ssl openssl-util crun")
+
+
+def test_a_runtime_that_is_there_is_used(router: Router) -> None:
+    shutil.copy(router.fake / "aside" / "crun", router.fake / "bin" / "uxc")
+    assert router.run("--yes").status == FINE
+    assert "crun" not in router.noted("log")
+    assert "RUNTIME=uxc" in router.read("/etc/hearth/run")
+
+
+# -- the second run ---------------------------------------------------------------------------
+
+
+def test_a_second_run_finds_nothing_to_do(ready: Router) -> None:
+    before = ready.state()
+    log = ready.noted("log")
+    done = ready.run("--yes")
+    assert done.status == FINE
+    assert "what is to do:\n  nothing\n" in done.output
+    assert ready.state() == before
+    assert ready.noted("log") == log
+
+
+def test_a_changed_setting_changes_what_follows_from_it_and_no_more(ready: Router) -> None:
+    before = settled(ready)
+    ready.settings(FEDERATION_PORT="0", MAX_UPLOAD_MB="100")
+    done = ready.run("--yes")
+    assert done.status == FINE
+    assert [line for line in done.changes if "backed up" not in line] == [
+        f"  replace {TOML}",
+        f"  replace {NGINX}",
+        "  remove firewall.hearth_federation from uci",
+        "  start hearth",
+        "  ask for the certificate",
+    ]
+    changed = {name for name, kept in settled(ready).items() if before.get(name) != kept}
+    assert changed == {
+        "etc/config/firewall",
+        "etc/hearth/.env",
+        "etc/hearth/.setup/ports",
+        TOML.lstrip("/"),
+        NGINX.lstrip("/"),
+    }
+    assert "client_max_body_size 101m;" in ready.read(NGINX)
+    assert "hearth_federation" not in ready.read("/etc/config/firewall")
+    assert "what is to do:\n  nothing\n" in ready.run("--yes").output
+
+
+def test_what_is_replaced_was_backed_up_before(ready: Router) -> None:
+    former = ready.read(TOML)
+    ready.settings(LOW_BANDWIDTH="yes")
+    assert ready.run("--yes").status == FINE
+    (archive,) = (ready.root / "mnt/usb/hearth/backups").glob("setup-*.tar.gz")
+    assert archive.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(archive) as opened:
+        kept = opened.extractfile("etc/hearth/config/hearth.toml")
+        assert kept is not None
+        assert kept.read().decode() == former
+
+
+def test_calls_can_be_switched_off(ready: Router) -> None:
+    ready.settings(CALLS="no")
+    assert ready.run("--yes").status == FINE
+    assert "livekit" not in ready.read(NGINX)
+    assert "[calls]" not in ready.read(TOML)
+    assert "instance livekit" not in ready.noted("procd/hearth")
+    assert "hearth_calls" not in ready.read("/etc/config/firewall")
+
+
+def test_a_relay_for_calls_opens_its_ports(router: Router) -> None:
+    router.settings(TURN="yes")
+    assert router.run("--yes").status == FINE
+    assert "option dest_port '50000-50100'" in router.read("/etc/config/firewall")
+    assert 'domain: "matrix.example.org"' in router.read("/etc/hearth/livekit/livekit.yaml")
+
+
+# -- what the operator has changed ------------------------------------------------------------
+
+
+def test_a_file_that_was_edited_is_kept(ready: Router) -> None:
+    edited = ready.read(TOML) + "# mine\n"
+    ready.write(TOML, edited)
+    ready.settings(MAX_UPLOAD_MB="100")
+    done = ready.run("--yes")
+    assert done.status == FINE
+    assert ready.read(TOML) == edited
+    assert "max_upload_mb = 100" in ready.read(TOML + ".new")
+    assert f"warning: {TOML} was changed by hand" in done.errors
+    again = ready.run("--yes")
+    assert "what is to do:\n  nothing\n" in again.output
+    assert f"warning: {TOML} was changed by hand" in again.errors
+
+
+def test_an_edit_that_is_what_would_be_written_is_no_edit_any_more(ready: Router) -> None:
+    ready.write(TOML, ready.read(TOML) + "# mine\n")
+    ready.settings(MAX_UPLOAD_MB="100")
+    ready.run("--yes")
+    ready.write(TOML, ready.read(TOML + ".new"))
+    assert ready.run("--yes").status == FINE
+    assert not ready.has(TOML + ".new")
+    ready.settings(MAX_UPLOAD_MB="200")
+    assert f"  replace {TOML}" in ready.run("--yes").changes
+
+
+def test_a_firewall_rule_that_was_edited_is_kept(ready: Router) -> None:
+    rules = ready.read("/etc/config/firewall").replace("'443'", "'4443'")
+    ready.write("/etc/config/firewall", rules)
+    ready.settings(FEDERATION_PORT="9448")
+    done = ready.run("--yes")
+    assert "keep firewall.hearth_https in uci, which was changed by hand" in done.output
+    assert "option dest_port '4443'" in ready.read("/etc/config/firewall")
+    assert "option dest_port '9448'" in ready.read("/etc/config/firewall")
+
+
+def test_a_firewall_that_does_not_load_is_put_back(router: Router) -> None:
+    before = router.read("/etc/config/firewall")
+    router.note("bad-rules", "")
+    done = router.run("--yes")
+    assert done.status == FAILED
+    assert "the former ones are back" in done.errors
+    assert router.read("/etc/config/firewall") == before
+    (router.fake / "bad-rules").unlink()
+    assert router.run("--yes").status == FINE
+    assert "hearth_https" in router.read("/etc/config/firewall")
+
+
+def test_the_account_of_other_certificates_stays(router: Router) -> None:
+    router.write("/etc/config/acme", "config acme\n\toption account_email 'me@example.net'\n")
+    assert router.run("--yes").status == FINE
+    assert "'me@example.net'" in router.read("/etc/config/acme")
+
+
+# -- upgrades ---------------------------------------------------------------------------------
+
+
+def test_a_newer_bundle_takes_the_place_of_the_older_one(ready: Router) -> None:
+    ready.bundle("hearth", "0.10.0")
+    done = ready.run("--yes")
+    assert done.status == FINE
+    bundles = ready.root / "mnt/usb/hearth/bundles"
+    assert (bundles / "hearth").readlink() == Path("hearth-0.10.0-arm64")
+    assert (bundles / "hearth-0.1.0-arm64" / "rootfs" / "version").read_text() == "0.1.0"
+    assert "hearth restart" in ready.noted("log").split("acme is asked", 1)[1]
+
+
+def test_how_a_bundle_is_run_can_be_edited_and_outlives_an_upgrade(ready: Router) -> None:
+    edited = ready.read("/etc/hearth/bundles/hearth.json") + "\n"
+    ready.write("/etc/hearth/bundles/hearth.json", edited)
+    ready.bundle("hearth", "0.2.0")
+    assert ready.run("--yes").status == FINE
+    assert ready.read("/etc/hearth/bundles/hearth.json") == edited
+
+
+def test_a_download_that_did_not_arrive_whole_is_refused(router: Router) -> None:
+    path = router.bundle("hearth", "0.2.0")
+    path.write_bytes(path.read_bytes()[:-1])
+    done = router.run("--yes")
+    assert done.status == RUNTIME
+    assert "is not what its .sha256 says" in done.errors
+    assert not router.has(TOML)
+
+
+def test_a_bundle_for_another_processor_is_none(router: Router) -> None:
+    router.note("machine", "armv7l")
+    done = router.run("--yes")
+    assert done.status == RUNTIME
+    assert "no archive of hearth for armv7" in done.errors
+
+
+# -- the .env ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("HTTPS_PORT=70000", "HTTPS_PORT: '70000' is not a port (1 to 65535)"),
+        ("DOMAIN=Example.org", "DOMAIN is set twice"),
+        ("HOST=matrix_example", "HOST is set twice"),
+        ("CALLS=true", "CALLS: 'true' is neither yes nor no"),
+        ("HTTP_PROT=80", "there is no setting HTTP_PROT"),
+        ("just words", "this is not NAME=value: just words"),
+        ("ADDRESS=300.1.1.1", "ADDRESS: '300.1.1.1' is not an IP address"),
+        ("RUNTIME=lxc", "RUNTIME: 'lxc' is none of auto, crun"),
+        ("IMAGES=images", "IMAGES: 'images' does not begin with /"),
+        ("IMAGES=/a/../b", "IMAGES: '/a/../b' has characters that a path here cannot have"),
+        ("DATABASE_URL=mysql://x", "DATABASE_URL: the URL does not begin with postgresql://"),
+        ("ACME_DNS='; reboot'", "ACME_DNS: '; reboot' has characters that cannot be here"),
+        ('ACME_CREDENTIALS="A=$(reboot)"', "ACME_CREDENTIALS: 'A=$(reboot)' has characters"),
+        ("MAX_UPLOAD_MB=0", "MAX_UPLOAD_MB: '0' is not a whole number of at least 1"),
+    ],
+)
+def test_a_wrong_line_is_named(router: Router, line: str, complaint: str) -> None:
+    text = router.read("/etc/hearth/.env")
+    router.write("/etc/hearth/.env", f"# a comment\n\n{text}{line}\n")
+    done = router.run("--yes")
+    assert done.status == SETTINGS
+    assert f"/etc/hearth/.env, line {len(text.splitlines()) + 3}: {complaint}" in done.errors
+    assert done.output == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"DOMAIN": ""}, "DOMAIN is missing"),
+        ({"ACME_EMAIL": ""}, "ACME_EMAIL is missing"),
+        ({"HTTP_PORT": "8080"}, "HTTP_PORT is not 80"),
+        ({"ACME_VALIDATION": "dns"}, "ACME_DNS is missing"),
+        ({"CERTIFICATE": "/etc/ssl/mine.pem"}, "CERTIFICATE_KEY is missing"),
+        ({"LIVEKIT_PORT": "8008"}, "LIVEKIT_PORT: port 8008 has another use already"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(
+    router: Router, changed: dict[str, str], complaint: str
+) -> None:
+    router.settings(**changed)
+    done = router.run("--yes")
+    assert done.status == SETTINGS
+    assert complaint in done.errors
+
+
+def test_all_that_is_wrong_is_told_at_once(router: Router) -> None:
+    router.settings(CALLS="maybe", TURN="maybe", ACME_EMAIL="")
+    assert router.run("--yes").errors.count("error:") == 3
+
+
+def test_quotes_comments_and_the_line_ends_of_other_systems_do_no_harm(router: Router) -> None:
+    lines = ['DOMAIN="example.org"  # ours', "DATA='/mnt/usb/hearth'", "ACME_EMAIL=a@example.org"]
+    router.write("/etc/hearth/.env", "\r\n".join(lines))
+    assert router.run("--yes").status == FINE
+    assert 'name = "example.org"' in router.read(TOML)
+    assert 'public_baseurl = "https://example.org"' in router.read(TOML)
+
+
+def test_the_example_is_one(router: Router) -> None:
+    example = router.run("--example").output
+    router.write("/etc/hearth/.env", example.replace("#DATA=/srv/", "DATA=/mnt/usb/"))
+    assert "ACME_EMAIL is missing" in router.run("--yes").errors
+    complete = example.replace("#ACME_EMAIL=", "ACME_EMAIL=a@example.org")
+    router.write("/etc/hearth/.env", complete.replace("#DATA=/srv/", "DATA=/mnt/usb/"))
+    assert router.run("--yes").status == FINE
+
+
+def test_there_is_no_env_at_first(router: Router) -> None:
+    (router.root / "etc/hearth/.env").unlink()
+    done = router.run("--yes")
+    assert done.status == SETTINGS
+    assert "--example >" in done.errors
+
+
+# -- the machine ------------------------------------------------------------------------------
+
+
+def test_too_little_memory_is_told_before_anything_is_done(router: Router) -> None:
+    router.memory(120)
+    before = router.state()
+    done = router.run("--yes")
+    assert done.status == MACHINE
+    assert "120 MB of memory are too little: 200 MB are needed" in done.errors
+    assert router.state() == before
+    router.settings(CALLS="no")
+    assert router.run("--yes").status == FINE
+
+
+def test_a_daemon_needs_more_memory(router: Router) -> None:
+    shutil.copy(router.fake / "aside" / "crun", router.fake / "bin" / "docker")
+    done = router.run("--yes")
+    assert done.status == MACHINE
+    assert "RUNTIME=crun instead of a daemon" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("mounted", "complaint"),
+    [
+        ("", "on the router's own flash"),
+        ("/dev/sda1 /mnt/usb ext4 ro 0 0\n", "mounted read-only"),
+        ("/dev/sda1 /mnt/usb ext4 rw,noexec 0 0\n", "mounted noexec"),
+        ("/dev/sda1 /mnt/usb vfat rw 0 0\n", "knows no owners of files"),
+        ("tmpfs /mnt tmpfs rw 0 0\n", "would be lost with the power"),
+    ],
+)
+def test_a_disk_that_will_not_do_is_refused(router: Router, mounted: str, complaint: str) -> None:
+    router.write("/proc/mounts", f"overlayfs:/overlay / overlay rw 0 0\n{mounted}")
+    done = router.run("--yes")
+    assert done.status == MACHINE
+    assert complaint in done.errors
+
+
+def test_a_full_disk_is_refused(router: Router) -> None:
+    router.note("free-kb", "300000")
+    done = router.run("--yes")
+    assert done.status == MACHINE
+    assert "292 MB are free at /mnt/usb/hearth: 600 MB are needed" in done.errors
+
+
+@pytest.mark.parametrize("clock", ["86400", "3000000000"])
+def test_a_wrong_clock_is_told(router: Router, clock: str) -> None:
+    router.note("clock", clock)
+    done = router.run("--yes")
+    assert done.status == MACHINE
+    assert "the clock is wrong" in done.errors
+    assert "sysntpd" in done.errors
+
+
+def test_an_unknown_processor_is_told(router: Router) -> None:
+    router.note("machine", "mips")
+    done = router.run("--yes")
+    assert done.status == MACHINE
+    assert "does not run on this processor: mips" in done.errors
+
+
+def test_a_port_that_is_taken_is_told_with_its_owner(router: Router) -> None:
+    router.listen(443, "uhttpd")
+    done = router.run("--yes")
+    assert done.status == PORT
+    assert "port 443 (HTTPS_PORT) is taken by uhttpd" in done.errors
+    assert "uci set uhttpd.main.listen_https" in done.errors
+    assert not router.has(TOML)
+
+
+def test_ports_of_our_own_are_not_taken(ready: Router) -> None:
+    ready.listen(443, "nginx")
+    assert ready.run("--yes").status == FINE
+
+
+def test_no_packages_without_network(router: Router) -> None:
+    router.note("no-network", "")
+    done = router.run("--yes")
+    assert done.status == RUNTIME
+    assert "these packages could not be installed" in done.errors
+    (router.fake / "no-network").unlink()
+    assert router.run("--yes").status == FINE
+
+
+def test_a_server_that_does_not_answer_is_told_each_time(router: Router) -> None:
+    router.note("silent", "")
+    done = router.run("--yes")
+    assert done.status == SILENT
+    assert "logread -e hearth" in done.errors
+    (router.fake / "silent").unlink()
+    again = router.run("--yes")
+    assert again.status == FINE
+    assert "the last run was interrupted: everything is started anew" in again.output
+
+
+# -- certificates -----------------------------------------------------------------------------
+
+
+def with_certificate(router: Router, directory: Path, *names: str, **options: int) -> None:
+    """Have the router use a certificate of this kind, and openssl to look at it."""
+    made = make_certificate(directory, *names, **options)
+    router.write("/etc/ssl/own.crt", made.certificate.read_text())
+    router.write("/etc/ssl/own.key", made.key.read_text(), 0o600)
+    router.settings(CERTIFICATE="/etc/ssl/own.crt", CERTIFICATE_KEY="/etc/ssl/own.key")
+    openssl = (router.fake / "aside" / "openssl").readlink()
+    (router.fake / "bin" / "openssl").symlink_to(openssl)
+
+
+def test_a_certificate_of_ones_own_is_taken(router: Router, tmp_path: Path) -> None:
+    with_certificate(router, tmp_path, "matrix.example.org")
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "certificate: /etc/ssl/own.crt, until" in done.output
+    assert "ssl_certificate /etc/ssl/own.crt;" in router.read(NGINX)
+    assert "acme" not in router.noted("log")
+    assert "nginx -t -q -c /etc/hearth/nginx/nginx.conf" in router.noted("log")
+
+
+def test_a_certificate_for_other_names_is_refused(router: Router, tmp_path: Path) -> None:
+    with_certificate(router, tmp_path, "example.net", "www.example.net")
+    done = router.run("--yes")
+    assert done.status == CERTIFICATE
+    assert "is not for matrix.example.org" in done.errors
+    assert "it is for: example.net, www.example.net" in done.errors
+    assert not router.has(TOML)
+
+
+def test_an_expired_certificate_is_refused(router: Router, tmp_path: Path) -> None:
+    with_certificate(router, tmp_path, "matrix.example.org", begins_days=-30, ends_days=-1)
+    done = router.run("--yes")
+    assert done.status == CERTIFICATE
+    assert "has expired" in done.errors
+
+
+def test_a_certificate_that_begins_later_is_refused(router: Router, tmp_path: Path) -> None:
+    with_certificate(router, tmp_path, "matrix.example.org", begins_days=2)
+    done = router.run("--yes")
+    assert done.status == CERTIFICATE
+    assert "begins later" in done.errors
+
+
+def test_a_key_of_another_certificate_is_refused(router: Router, tmp_path: Path) -> None:
+    with_certificate(router, tmp_path, "matrix.example.org")
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other", "matrix.example.org")
+    router.write("/etc/ssl/own.key", other.key.read_text(), 0o600)
+    done = router.run("--yes")
+    assert done.status == CERTIFICATE
+    assert "does not belong to the certificate" in done.errors
+
+
+def test_what_is_no_certificate_is_refused(router: Router, tmp_path: Path) -> None:
+    with_certificate(router, tmp_path, "matrix.example.org")
+    router.write("/etc/ssl/own.crt", "-----BEGIN CERTIFICATE-----\n")
+    assert router.run("--yes").status == CERTIFICATE
+    (router.root / "etc/ssl/own.crt").unlink()
+    done = router.run("--yes")
+    assert done.status == CERTIFICATE
+    assert "there is no file /etc/ssl/own.crt" in done.errors
+
+
+def test_a_certificate_that_acme_obtains_is_taken_without_a_restart(
+    router: Router, tmp_path: Path
+) -> None:
+    made = make_certificate(tmp_path, "matrix.example.org")
+    issued = router.fake / "issued"
+    issued.mkdir()
+    shutil.copy(made.certificate, issued / "matrix.example.org.fullchain.crt")
+    shutil.copy(made.key, issued / "matrix.example.org.key")
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "on its way" not in done.output
+    after = router.noted("log").split("acme is asked for: matrix.example.org\n", 1)[1]
+    assert after == "hearth reload\nrun reload\n"
+    again = router.run("--yes")
+    assert again.status == FINE
+    assert "certificate: /etc/ssl/acme/matrix.example.org.fullchain.crt" in again.output
+
+
+def test_validation_by_dns_goes_to_acme_with_its_credentials(router: Router) -> None:
+    router.settings(
+        ACME_VALIDATION="dns",
+        ACME_DNS="dns_cf",
+        ACME_CREDENTIALS='"CF_Token=abc CF_Zone=1"',
+        HTTP_PORT="0",
+    )
+    assert router.run("--yes").status == FINE
+    acme = router.read("/etc/config/acme")
+    assert "\toption dns 'dns_cf'\n" in acme
+    assert "\tlist credentials 'CF_Token=abc'\n\tlist credentials 'CF_Zone=1'\n" in acme
+    assert "acme-acmesh-dnsapi" in router.noted("log")
+    assert "listen 80" not in router.read(NGINX)
+
+
+# -- interruptions ----------------------------------------------------------------------------
+
+
+def interruptions(router: Router) -> int:
+    """How often a first run changes a file: each time the power may go."""
+    router.note("kill-at", "0")
+    assert router.run("--yes").status == FINE
+    return len(router.noted("calls").splitlines())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], int]:
+    """What a run that is not interrupted leaves, and how many changes it makes."""
+    router = Router(tmp_path_factory.mktemp("undisturbed"))
+    calls = interruptions(router)
+    return settled(router), calls
+
+
+@pytest.mark.parametrize("part", [0.02, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 0.99])
+def test_a_run_that_was_interrupted_is_completed_by_the_next(
+    router: Router, undisturbed: tuple[dict[str, str], int], part: float
+) -> None:
+    whole, calls = undisturbed
+    router.note("kill-at", str(max(1, round(calls * part))))
+    assert router.run("--yes").status != FINE
+    (router.fake / "kill-at").unlink()
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert settled(router) == whole
+    secret = router.read(SECRET).strip()
+    assert router.read("/etc/hearth/livekit/livekit.keys") == f"hearth: {secret}\n"
+    assert "hearth restart" in router.noted("log")
+    assert "what is to do:\n  nothing\n" in router.run("--yes").output
+
+
+def test_a_change_that_was_interrupted_is_not_taken_for_an_edit(ready: Router) -> None:
+    for call in (3, 9, 15, 21):
+        ready.settings(MAX_UPLOAD_MB=str(100 + call))
+        ready.note("calls", "")
+        ready.note("kill-at", str(call))
+        ready.run("--yes")
+        (ready.fake / "kill-at").unlink()
+    ready.settings(MAX_UPLOAD_MB="77")
+    done = ready.run("--yes")
+    assert done.status == FINE, done
+    assert "changed by hand" not in done.output + done.errors
+    assert "max_upload_mb = 77" in ready.read(TOML)
+    assert "client_max_body_size 78m;" in ready.read(NGINX)
+
+
+# -- the way back -----------------------------------------------------------------------------
+
+
+def test_uninstalling_leaves_users_data_backups_and_what_was_edited(ready: Router) -> None:
+    ready.write("/mnt/usb/hearth/data/signing.key", "ed25519 a_1 secret\n")
+    ready.write(NGINX, "# mine\n")
+    shown = ready.run("--uninstall", "--dry-run")
+    assert "would remove firewall.hearth_https from uci" in shown.output
+    assert ready.has(TOML)
+    done = ready.run("--uninstall", "--yes")
+    assert done.status == FINE, done
+    assert "keep /etc/hearth/nginx/nginx.conf, which was changed by hand" in done.output
+    assert ready.read("/mnt/usb/hearth/data/signing.key") == "ed25519 a_1 secret\n"
+    assert ready.read(NGINX) == "# mine\n"
+    assert list((ready.root / "mnt/usb/hearth/backups").glob("setup-*.tar.gz"))
+    left = {name for name in ready.state() if name.startswith("etc/hearth")}
+    assert left == {"etc/hearth", "etc/hearth/.env", "etc/hearth/nginx", NGINX.lstrip("/")}
+    assert not ready.has("/etc/init.d/hearth")
+    assert "hearth" not in ready.read("/etc/config/firewall")
+    assert "hearth" not in ready.read("/etc/config/acme")
+    assert "hearth" not in ready.read("/etc/sysupgrade.conf")
+    assert not (ready.fake / "procd" / "hearth").exists()
+    assert "crun" in done.output
+    assert "what is to do:\n  nothing\n" in ready.run("--uninstall", "--yes").output
+
+
+def test_after_uninstalling_it_can_be_set_up_again(ready: Router) -> None:
+    whole = settled(ready)
+    assert ready.run("--uninstall", "--yes").status == FINE
+    assert ready.run("--yes").status == FINE
+    # The packages are still there, so this time none was installed.
+    del whole["etc/hearth/.setup/packages"]
+    assert settled(ready) == whole
+
+
+def test_unknown_words_are_refused_with_the_usage(router: Router) -> None:
+    done = router.run("--force")
+    assert done.status == USAGE
+    assert "usage:" in done.errors
+
+
+def test_the_scripts_are_plain_sh() -> None:
+    scripts = Path(__file__).parents[2] / "docker"
+    for script in sorted(scripts.rglob("*.sh")):
+        subprocess.run(["busybox", "ash", "-n", str(script)], check=True)
