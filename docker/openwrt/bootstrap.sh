@@ -8,6 +8,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 SETUP=$HERE/../setup
 NGINX_TEMPLATE=$HERE/../nginx/nginx.conf.template
 NGINX_WEBROOT=/var/run/acme/challenge
+NGINX_USER='nobody nogroup'
 
 # shellcheck source=docker/setup/messages.sh
 . "$SETUP/messages.sh"

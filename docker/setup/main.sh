@@ -147,7 +147,7 @@ ask() {
 # check_health: wait until hearth answers.
 check_health() {
     tries=0
-    until platform_fetch "http://127.0.0.1:$HEARTH_PORT/_matrix/client/versions"; do
+    until platform_fetch "http://127.0.0.1:$HEARTH_PORT/health"; do
         tries=$((tries + 1))
         [ "$tries" -lt "${HEALTH_TRIES:-60}" ] || fail "$EXIT_SILENT" \
             "hearth does not answer at port $HEARTH_PORT" "$(platform_log_advice)"

@@ -18,13 +18,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 BOOTSTRAP = REPOSITORY / "docker" / "openwrt" / "bootstrap.sh"
 STAND_INS = Path(__file__).parent / "openwrt"
-APPLETS = """
-    awk basename cat chmod cmp cp cut date dd df dirname du echo egrep env expr false find flock free
-    grep gunzip gzip head hexdump kill ln ls md5sum mkdir mktemp mv netstat pidof printf ps pwd
-    readlink rm rmdir sed seq sh sha256sum sort sync tail tar tee test touch tr true umask uniq wc
-    xargs zcat [
-""".split()
-"""Of what package/utils/busybox/Config-defaults.in of OpenWRT switches on."""
+APPLETS = (
+    "[ awk basename cat chmod cmp cp cut date dd df dirname du echo egrep env expr false find flock"
+    " free grep gunzip gzip head hexdump kill ln ls md5sum mkdir mktemp mv netstat pidof printf ps"
+    " pwd readlink rm rmdir sed seq sh sha256sum sort sync tail tar tee test touch tr true uniq wc"
+    " xargs zcat"
+)
+"""Of what OpenWRT's BusyBox has (package/utils/busybox/Config-defaults.in)."""
 CHANGING = ("mv", "chmod", "mkdir", "ln", "cp", "tar", "rm")
 """What the power may go in the middle of."""
 
@@ -106,7 +106,7 @@ class Router:
         openssl = shutil.which("openssl")
         assert busybox is not None
         assert openssl is not None
-        for applet in APPLETS:
+        for applet in APPLETS.split():
             (self.fake / "applets" / applet).symlink_to(busybox)
         for name in ("uci", "opkg", "fw4", "uname", "df", "date", "wget", "id", "chown", "sleep"):
             shutil.copy(STAND_INS / name, self.fake / "bin" / name)
@@ -192,7 +192,14 @@ class Router:
         busybox = shutil.which("busybox")
         assert busybox is not None
         done = subprocess.run(
-            [busybox, "ash", str(BOOTSTRAP), "--env", str(self.root / "etc/hearth/.env"), *arguments],
+            [
+                busybox,
+                "ash",
+                str(BOOTSTRAP),
+                "--env",
+                str(self.root / "etc/hearth/.env"),
+                *arguments,
+            ],
             env={
                 "PATH": f"{self.fake}/bin:{self.fake}/applets",
                 "HEARTH_SETUP_ROOT": str(self.root),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from homeserver.config.load import load_settings
 from tests.packaging.certificates import make_certificate
+from tests.packaging.proxy import NGINX_PROGRAM, http2_directive
 from tests.packaging.router import Router
 
 pytestmark = pytest.mark.skipif(shutil.which("busybox") is None, reason="BusyBox is not installed")
@@ -130,6 +132,62 @@ def test_a_runtime_that_is_there_is_used(router: Router) -> None:
     assert router.run("--yes").status == FINE
     assert "crun" not in router.noted("log")
     assert "RUNTIME=uxc" in router.read("/etc/hearth/run")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"CALLS": "no", "FEDERATION": "no", "LOW_BANDWIDTH": "yes"},
+        {"METRICS": "yes", "REGISTRATION": "yes", "HTTPS_PORT": "8443"},
+        {"DATABASE_URL": "postgresql://hearth:a%20b@db.example.org/hearth?sslmode=require"},
+    ],
+)
+def test_hearth_takes_the_configuration_that_is_written(
+    router: Router, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    router.settings(**changed)
+    router.bundle("hearth-lean", "0.1.0")
+    assert router.run("--yes").status == FINE
+    secret = router.root / SECRET.lstrip("/")
+    config = tmp_path / "hearth.toml"
+    config.write_text(router.read(TOML).replace("/config/livekit.secret", str(secret)))
+    settings = load_settings(config)
+    assert settings.server.name == "example.org"
+    assert settings.federation.enabled == ("FEDERATION" not in changed)
+    assert settings.metrics.enabled == ("METRICS" in changed)
+    assert settings.database.url == changed.get("DATABASE_URL", "")
+    if "CALLS" not in changed:
+        port = ":8443" if "HTTPS_PORT" in changed else ""
+        assert settings.calls.livekit_url == f"wss://matrix.example.org{port}/livekit/sfu"
+        assert settings.calls.api_secret == router.read(SECRET).strip()
+
+
+@pytest.mark.skipif(NGINX_PROGRAM is None, reason="nginx is not installed")
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"CALLS": "no", "FEDERATION_PORT": "0", "ADMIN_API": "no", "SERVE_DOMAIN": "yes"}],
+)
+def test_nginx_takes_the_configuration_that_is_written(
+    router: Router, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    assert NGINX_PROGRAM is not None
+    made = make_certificate(tmp_path, "matrix.example.org", "example.org")
+    router.settings(CERTIFICATE=str(made.certificate), CERTIFICATE_KEY=str(made.key), **changed)
+    for path in (made.certificate, made.key):
+        router.write(str(path), path.read_text())
+    openssl = (router.fake / "aside" / "openssl").readlink()
+    (router.fake / "bin" / "openssl").symlink_to(openssl)
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    for name in ("nginx.conf", "waiting.conf"):
+        text = router.read(f"/etc/hearth/nginx/{name}").replace("/var/run/hearth", str(tmp_path))
+        # Debian's is older than OpenWRT's.
+        if http2_directive() == "no":
+            text = text.replace("ssl;", "ssl http2;").replace("http2 on;", "")
+        config = tmp_path / name
+        config.write_text(text)
+        subprocess.run([NGINX_PROGRAM, "-t", "-q", "-e", "stderr", "-c", config], check=True)
 
 
 # -- the second run ---------------------------------------------------------------------------
@@ -654,9 +712,3 @@ def test_unknown_words_are_refused_with_the_usage(router: Router) -> None:
     done = router.run("--force")
     assert done.status == USAGE
     assert "usage:" in done.errors
-
-
-def test_the_scripts_are_plain_sh() -> None:
-    scripts = Path(__file__).parents[2] / "docker"
-    for script in sorted(scripts.rglob("*.sh")):
-        subprocess.run(["busybox", "ash", "-n", str(script)], check=True)
