@@ -23,7 +23,7 @@ CONNECT_TIMEOUT_S = 10.0
 """For each address of a server: connection and TLS handshake."""
 MAX_CONNECTIONS = 200
 MAX_CONNECTIONS_TO_ONE = 10
-IDLE_S = 30.0
+KEPT_OPEN_S = 30.0
 ADDRESSES_KEPT_S = 60
 UNACKNOWLEDGED_MS = 15_000
 """A connection is given up when the other side has acknowledged nothing for so long."""
@@ -57,7 +57,7 @@ class GuardedResolver(AbstractResolver):
 
 
 def open_session(
-    resolver: Resolver, guard: AddressGuard, tls: ssl.SSLContext
+    resolver: Resolver, guard: AddressGuard, tls: ssl.SSLContext, keepalive_s: float
 ) -> aiohttp.ClientSession:
     """A session that connects to nothing that the guard denies, and keeps connections for reuse."""
     connector = aiohttp.TCPConnector(
@@ -67,7 +67,7 @@ def open_session(
         ssl=tls,
         limit=MAX_CONNECTIONS,
         limit_per_host=MAX_CONNECTIONS_TO_ONE,
-        keepalive_timeout=IDLE_S,
+        keepalive_timeout=keepalive_s,
         ttl_dns_cache=ADDRESSES_KEPT_S,
     )
     return aiohttp.ClientSession(
@@ -91,18 +91,26 @@ def open_socket(guard: AddressGuard, address_info: Any) -> socket.socket:
 class Connections:
     """The guarded session, opened when it is first needed and closed with the server."""
 
-    __slots__ = ("_guard", "_resolver", "_session", "_tls")
+    __slots__ = ("_guard", "_keepalive_s", "_resolver", "_session", "_tls")
 
-    def __init__(self, resolver: Resolver, guard: AddressGuard, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        guard: AddressGuard,
+        tls: ssl.SSLContext,
+        keepalive_s: float = KEPT_OPEN_S,
+    ) -> None:
+        """`keepalive_s` is how long a connection that is not used stays open."""
         self._resolver = resolver
         self._guard = guard
         self._tls = tls
+        self._keepalive_s = keepalive_s
         self._session: aiohttp.ClientSession | None = None
 
     def session(self) -> aiohttp.ClientSession:
         """The session; for requests that are signed there is `FederationClient`."""
         if self._session is None:
-            self._session = open_session(self._resolver, self._guard, self._tls)
+            self._session = open_session(self._resolver, self._guard, self._tls, self._keepalive_s)
         return self._session
 
     async def can_connect(self, host: str, port: int) -> bool:

@@ -75,7 +75,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
     push = build_push_parts(core, rules, ignored)
     pushing = build_pushing(core, push, mailer, unsubscribing)
-    typing = Typing(core.clock())
+    typing = Typing(core.clock(), enabled=core.settings.rooms.typing)
     media = build_media(core)
     personal = build_personal(core, rooms, pushing.pusher_set, bridges.queries)
     receipts = Receipts(core.db, core.names, core.committer, core.clock)

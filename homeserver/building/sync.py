@@ -100,7 +100,7 @@ def build_sync(core: Core, parts: SyncParts, shared: Shared) -> Sync:
         core.stream,
         shared.followers,
         LiveSync(*both, shared.events),
-        CatchUp(*both, parts.invites),
+        CatchUp(*both, parts.invites, core.settings.sync.first_events),
         shared.devices,
         core.clock,
     )

@@ -19,11 +19,13 @@ from homeserver.config.sections.limits import Limits
 from homeserver.config.sections.mail import Mail, ThirdPartyIds
 from homeserver.config.sections.media import Media, UrlPreviews
 from homeserver.config.sections.metrics import Metrics
+from homeserver.config.sections.profile import Profile
 from homeserver.config.sections.push import Push
 from homeserver.config.sections.rooms import Presence, Rooms
 from homeserver.config.sections.server import Listener, Log, Server
 from homeserver.config.sections.server_notices import ServerNotices
 from homeserver.config.sections.storage import Cache, Database
+from homeserver.config.sections.sync import Sync
 from homeserver.config.sections.well_known import WellKnown
 
 
@@ -55,6 +57,8 @@ class Settings:
     user_directory: UserDirectory = field(default_factory=UserDirectory)
     well_known: WellKnown = field(default_factory=WellKnown)
     metrics: Metrics = field(default_factory=Metrics)
+    sync: Sync = field(default_factory=Sync)
+    profile: Profile = field(default_factory=Profile)
     log: Log = field(default_factory=Log)
 
 

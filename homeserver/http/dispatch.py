@@ -10,7 +10,7 @@ cancelled: they are registered here while they wait, and the listener reports lo
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("hearth.http")
 
 PREFLIGHT = Response(204, headers={"Access-Control-Max-Age": "86400"})
-COMPRESSED = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 X_FORWARDED_FOR = "X-Forwarded-For"
 
@@ -63,11 +62,25 @@ Observe = Callable[[Router, BaseRequest, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Manners:
+    """How answers are sent.
+
+    Bodies longer than `gzip_over_bytes` are compressed for clients that understand it; None leaves
+    that to a reverse proxy. Without `always_for_browsers` only requests of web pages are answered
+    with the headers that web pages need.
+    """
+
+    gzip_over_bytes: int | None = None
+    always_for_browsers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """What differs between listeners: the endpoints that they serve and the proxies before them."""
 
     router: Router
     proxies: TrustedProxies
+    manners: Manners
 
 
 class Dispatcher:
@@ -108,10 +121,10 @@ class Dispatcher:
         self._long_polls: dict[object, asyncio.Task[Any]] = {}
         self._stopping = False
 
-    def door(self, apis: Collection[Api], trusted_proxies: Iterable[str]) -> Door:
+    def door(self, apis: Collection[Api], trusted_proxies: Iterable[str], manners: Manners) -> Door:
         """A way in for the requests of a listener. Raises `ValueError` for paths claimed twice."""
         served = [endpoint for endpoint in self._endpoints if apis_of(endpoint.path) & set(apis)]
-        return Door(Router(served), TrustedProxies(trusted_proxies))
+        return Door(Router(served), TrustedProxies(trusted_proxies), manners)
 
     @property
     def in_flight(self) -> int:
@@ -130,7 +143,7 @@ class Dispatcher:
         request_id = self._ids.begin()
         try:
             answer = await self._find_answer(door, request, request_id)
-            reply = await self._render(request, request_id, answer)
+            reply = await self._render(door.manners, request, request_id, answer)
         finally:
             self._in_flight -= 1
             if self._stopping and not self._in_flight:
@@ -264,55 +277,78 @@ class Dispatcher:
         finally:
             self._long_polls.pop(connection, None)
 
-    async def _render(self, request: BaseRequest, request_id: str, answer: Answer) -> Reply:
+    async def _render(
+        self, manners: Manners, request: BaseRequest, request_id: str, answer: Answer
+    ) -> Reply:
         response = answer if isinstance(answer, Response) else Response(200, answer)
         try:
-            return await self._build_reply(request, response)
+            return await self._build_reply(manners, request, response)
         except MatrixError as error:
-            return await self._build_reply(request, error_response(error))
+            return await self._build_reply(manners, request, error_response(error))
         except OSError:
             log.exception("Answer to request %s cannot be read: %s", request_id, describe(request))
-            return await self._build_reply(request, internal_error_response(request_id))
+            return await self._build_reply(manners, request, internal_error_response(request_id))
         except (TypeError, ValueError):
             # A value that is no JSON, or a header that would not stay one.
             log.exception("Answer to request %s is broken: %s", request_id, describe(request))
-            return await self._build_reply(request, internal_error_response(request_id))
+            return await self._build_reply(manners, request, internal_error_response(request_id))
 
-    async def _build_reply(self, request: BaseRequest, response: Response) -> Reply:
-        headers = response.headers
+    async def _build_reply(
+        self, manners: Manners, request: BaseRequest, response: Response
+    ) -> Reply:
+        for_browsers = manners.always_for_browsers or "Origin" in request.headers
         if isinstance(response.body, StreamedBody):
-            return await self._build_streamed_reply(request, response, response.body)
-        body = encode_json(response.body)
-        if self._is_to_compress(request, body):
-            body = await compress(body)
-            headers = {**COMPRESSED, **(headers or {})}
+            return await self._build_streamed_reply(request, response, response.body, for_browsers)
+        headers, body = response.headers, encode_json(response.body)
+        if manners.gzip_over_bytes is not None:
+            is_zipped = len(body) > manners.gzip_over_bytes and accepts_gzip(request)
+            if is_zipped:
+                body = await compress(body)
+            headers = negotiated_headers(headers, is_zipped=is_zipped)
         return Reply(
             response.status,
-            build_head(response.status, response.content_type, headers),
+            build_head(response.status, response.content_type, headers, for_browsers=for_browsers),
             body,
             keep_alive=request.keep_alive and not self._stopping,
             write_timeout_s=self._settings.write_timeout_s,
         )
 
     async def _build_streamed_reply(
-        self, request: BaseRequest, response: Response, body: StreamedBody
+        self, request: BaseRequest, response: Response, body: StreamedBody, for_browsers: bool
     ) -> Reply:
         """The reply with its first chunk read: what cannot be read at all is answered so."""
         first = b"" if request.method == "HEAD" else await anext(body.chunks, b"")
         return StreamedReply(
             response.status,
-            build_head(response.status, response.content_type, response.headers),
+            build_head(
+                response.status,
+                response.content_type,
+                response.headers,
+                for_browsers=for_browsers,
+            ),
             body,
             first,
             keep_alive=request.keep_alive and not self._stopping,
             write_timeout_s=self._settings.write_timeout_s,
         )
 
-    def _is_to_compress(self, request: BaseRequest, body: bytes) -> bool:
-        threshold = self._settings.gzip_over_bytes
-        if threshold is None or len(body) <= threshold:
-            return False
-        return "gzip" in request.headers.get("Accept-Encoding", "")
+
+def accepts_gzip(request: BaseRequest) -> bool:
+    """Whether the client can read what is compressed."""
+    return "gzip" in request.headers.get("Accept-Encoding", "")
+
+
+def negotiated_headers(
+    headers: Mapping[str, str] | None, *, is_zipped: bool
+) -> Mapping[str, str] | None:
+    """The headers of an answer that clients get compressed or not; caches must know of it."""
+    if not is_zipped and (headers is None or "Cache-Control" not in headers):
+        return headers
+    told = dict(headers or {})
+    told["Vary"] = f"{told['Vary']}, Accept-Encoding" if "Vary" in told else "Accept-Encoding"
+    if is_zipped:
+        told["Content-Encoding"] = "gzip"
+    return told
 
 
 def apis_of(path: str) -> set[Api]:

@@ -13,7 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server
 
 from homeserver.config.sections.server import Listener
-from homeserver.http.dispatch import Api, Dispatcher, Door
+from homeserver.http.dispatch import Api, Dispatcher, Door, Manners
 from homeserver.http.settings import LOOPBACK, HttpSettings
 
 log = logging.getLogger("hearth.http")
@@ -22,6 +22,7 @@ BACKLOG = 1024
 MAX_LINE_BYTES = 16_384
 """The longest request line: filters travel in the query of /sync."""
 TLS_HANDSHAKE_TIMEOUT_S = 30
+USUAL_MANNERS = Manners()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class ListenAddress:
     tls: TlsFiles | None = None
     serves: tuple[Api, ...] = ("client", "federation")
     trusted_proxies: tuple[str, ...] = LOOPBACK
+    manners: Manners = USUAL_MANNERS
+    keepalive_s: float = 75
 
 
 def listen_addresses(listeners: Iterable[Listener]) -> list[ListenAddress]:
@@ -55,6 +58,11 @@ def listen_addresses(listeners: Iterable[Listener]) -> list[ListenAddress]:
             tls=tls_files(listener),
             serves=listener.serves,
             trusted_proxies=listener.trusted_proxies,
+            manners=Manners(
+                gzip_over_bytes=listener.gzip_over_bytes or None,
+                always_for_browsers=listener.browser_headers == "always",
+            ),
+            keepalive_s=listener.keepalive_s,
         )
         for listener in listeners
     ]
@@ -116,8 +124,8 @@ class HttpServer:
             certificate.reload()
 
     async def _listen(self, address: ListenAddress) -> asyncio.Server:
-        door = self._dispatcher.door(address.serves, address.trusted_proxies)
-        connections = ConnectionServer(self._dispatcher, door, self._settings)
+        door = self._dispatcher.door(address.serves, address.trusted_proxies, address.manners)
+        connections = ConnectionServer(self._dispatcher, door, address.keepalive_s)
         self._connections.append(connections)
         context = None
         if address.tls is not None:
@@ -142,12 +150,12 @@ class HttpServer:
 class ConnectionServer(Server):
     """aiohttp's protocol factory, set up for us; tells the dispatcher of lost connections."""
 
-    def __init__(self, dispatcher: Dispatcher, door: Door, settings: HttpSettings) -> None:
+    def __init__(self, dispatcher: Dispatcher, door: Door, keepalive_s: float) -> None:
         super().__init__(
             partial(dispatcher.answer, door),
             access_log=None,
             logger=PROTOCOL_LOG,
-            keepalive_timeout=settings.keepalive_s,
+            keepalive_timeout=keepalive_s,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
         )

@@ -6,9 +6,9 @@ the same in every one of ours. `Reply` offers what aiohttp's server uses of a re
 """
 
 import asyncio
-import gzip
 import logging
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
@@ -34,7 +34,11 @@ CORS_HEADERS = {
 BODILESS = frozenset({204, 304})
 SMALL_BODY = 65_536
 """Below it, header and body are copied into one packet."""
-GZIP_LEVEL = 1
+GZIP_LEVEL = 6
+GZIP_WINDOW = 31
+"""zlib's number for its largest window in gzip's format."""
+LITTLE_TO_COMPRESS = 16_384
+"""Compressing so much takes no longer than handing it to a thread and back, twice."""
 
 
 class Reply:
@@ -170,7 +174,11 @@ class StreamedReply(Reply):
 
 
 def build_head(
-    status: int, content_type: str = JSON_TYPE, headers: Mapping[str, str] | None = None
+    status: int,
+    content_type: str = JSON_TYPE,
+    headers: Mapping[str, str] | None = None,
+    *,
+    for_browsers: bool = True,
 ) -> bytes:
     """Status line and headers, without those that depend on body and connection.
 
@@ -178,8 +186,8 @@ def build_head(
     """
     date = http_date(int(time.time()))
     if headers is None and content_type == JSON_TYPE:
-        return _standard_head(status, date)
-    return _head(status, _merge_headers(date, content_type, headers or {}))
+        return _standard_head(status, date, for_browsers)
+    return _head(status, _merge_headers(date, content_type, headers or {}, for_browsers))
 
 
 def encode_json(value: Mapping[str, Any] | Sequence[Any] | bytes) -> bytes:
@@ -188,8 +196,10 @@ def encode_json(value: Mapping[str, Any] | Sequence[Any] | bytes) -> bytes:
 
 
 async def compress(body: bytes) -> bytes:
-    """`body` gzipped, off the event loop (zlib lets go of the interpreter's lock)."""
-    return await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
+    """`body` gzipped; what takes long off the event loop, as zlib lets go of Python's lock."""
+    if len(body) <= LITTLE_TO_COMPRESS:
+        return zlib.compress(body, GZIP_LEVEL, GZIP_WINDOW)
+    return await asyncio.to_thread(zlib.compress, body, GZIP_LEVEL, GZIP_WINDOW)
 
 
 @lru_cache(maxsize=2)
@@ -199,13 +209,17 @@ def http_date(now_s: int) -> str:
 
 
 @lru_cache(maxsize=32)
-def _standard_head(status: int, date: str) -> bytes:
-    return _head(status, _merge_headers(date, JSON_TYPE, {}))
+def _standard_head(status: int, date: str, for_browsers: bool) -> bytes:
+    return _head(status, _merge_headers(date, JSON_TYPE, {}, for_browsers))
 
 
-def _merge_headers(date: str, content_type: str, extra: Mapping[str, str]) -> dict[str, str]:
+def _merge_headers(
+    date: str, content_type: str, extra: Mapping[str, str], for_browsers: bool
+) -> dict[str, str]:
     own_names = {name.lower() for name in extra}
-    common = {"Server": "hearth", "Date": date, "Content-Type": content_type, **CORS_HEADERS}
+    common = {"Server": "hearth", "Date": date, "Content-Type": content_type}
+    if for_browsers:
+        common |= CORS_HEADERS
     merged = {name: value for name, value in common.items() if name.lower() not in own_names}
     return merged | dict(extra)
 

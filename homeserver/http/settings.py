@@ -14,17 +14,14 @@ class HttpSettings:
     """Limits and deadlines of the HTTP side.
 
     Calls of a class that `allowances` does not name are not limited. `max_body_bytes` caps every
-    JSON body, whatever its endpoint allows. Bodies longer than `gzip_over_bytes` are compressed
-    for clients that ask; None (the default, compression costs more CPU than most answers) leaves
-    that to a reverse proxy. `certificate_check_s` is how often renewed certificates are looked for.
+    JSON body, whatever its endpoint allows. `certificate_check_s` is how often renewed certificates
+    are looked for.
     """
 
     allowances: Mapping[Rate, Allowance] = field(default_factory=dict)
     max_body_bytes: int = 1_048_576
     body_timeout_s: float = 60
     write_timeout_s: float = 60
-    keepalive_s: float = 75
-    gzip_over_bytes: int | None = None
     certificate_check_s: float = 60
 
 

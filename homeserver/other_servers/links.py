@@ -113,7 +113,7 @@ def guarded_connections(outgoing: Outgoing, resolver: Resolver) -> Connections:
     """Connections to addresses and certificates that the configuration lets pass."""
     guard = AddressGuard(outgoing.deny_ip_ranges, outgoing.allow_ip_ranges)
     tls = build_tls_context(outgoing.extra_ca_files, verify=outgoing.verify_tls)
-    return Connections(resolver, guard, tls)
+    return Connections(resolver, guard, tls, outgoing.keepalive_s)
 
 
 def policy_of(federation: Federation) -> Callable[[ServerName], bool]:

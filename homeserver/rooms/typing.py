@@ -24,8 +24,12 @@ Listener = Callable[[int, str, bool], None]
 class Typing:
     """The typing users of all rooms, each with a timer that ends it."""
 
-    def __init__(self, first_serial: int = 0) -> None:
-        """With the time as `first_serial`, serials go on rising over restarts."""
+    def __init__(self, first_serial: int = 0, *, enabled: bool = True) -> None:
+        """With the time as `first_serial`, serials go on rising over restarts.
+
+        Without `enabled` nobody ever types.
+        """
+        self._enabled = enabled
         self._rooms: dict[int, dict[str, asyncio.TimerHandle]] = {}
         self._serials: dict[int, int] = {}
         self._listeners: list[Listener] = []
@@ -38,6 +42,8 @@ class Typing:
 
     def start(self, room_nid: int, user_id: str, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
         """The user types in the room for the next `timeout_ms`, if nothing else is heard."""
+        if not self._enabled:
+            return
         typists = self._rooms.setdefault(room_nid, {})
         former = typists.pop(user_id, None)
         if former is not None:

@@ -50,7 +50,9 @@ class CatchUp:
         account_data: ShownAccountData,
         ignored: IgnoredUsers,
         invites: InvitesTaken,
+        first_events: int,
     ) -> None:
+        """`first_events` is the most that is shown of rooms that are new to the client."""
         self._db = db
         self._names = names
         self._stream = stream
@@ -61,6 +63,7 @@ class CatchUp:
         self._account_data = account_data
         self._ignored = ignored
         self._invites = invites
+        self._first_events = first_events
 
     async def read(self, follower: Follower, request: SyncRequest) -> SyncBody:
         """What to tell of everything since the request's token."""
@@ -107,8 +110,11 @@ class CatchUp:
         sections, since = reading.sections, reading.since
         wanted = reading.request.wanted.room.timeline
         limit = timeline_limit(wanted)
+        first_limit = min(limit, self._first_events)
         spans = [
-            Span(nid, BEGINNING if nid in sections.new else since, reading.upto, limit)
+            Span(nid, BEGINNING, reading.upto, first_limit)
+            if nid in sections.new
+            else Span(nid, since, reading.upto, limit)
             for nid in sections.joined
         ]
         spans += [Span(nid, since, own.position, limit) for nid, own in sections.left.items()]

@@ -266,3 +266,36 @@ def test_a_broken_key_file_is_refused(tmp_path: Path, content: Any) -> None:
     path.write_text(content, encoding="utf-8")
     with pytest.raises(KeyFileError, match=r"signing\.key"):
         load_signing_keys(path)
+
+
+SPARING = "[profile]\nlow_bandwidth = true\n"
+
+
+def test_a_profile_is_other_defaults(load: Load) -> None:
+    settings = load(NAMED + SPARING)
+    assert not settings.presence.enabled
+    assert not settings.rooms.typing
+    assert settings.sync.first_events == 5
+    assert settings.outgoing.keepalive_s == 240
+    (listener,) = settings.listen
+    assert (listener.gzip_over_bytes, listener.browser_headers) == (400, "asked")
+    assert listener.keepalive_s == 240
+    assert listener.port == 8008
+
+
+def test_what_is_given_counts_more_than_a_profile(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEARTH_ROOMS__TYPING", "true")
+    given = "[presence]\nenabled = true\n[[listen]]\nport = 1\ngzip_over_bytes = 0\n[[listen]]\n"
+    settings = load(NAMED + given + SPARING)
+    assert settings.presence.enabled
+    assert settings.rooms.typing
+    assert settings.sync.first_events == 5
+    first, second = settings.listen
+    assert (first.port, first.gzip_over_bytes, first.browser_headers) == (1, 0, "asked")
+    assert (second.port, second.gzip_over_bytes) == (8008, 400)
+
+
+def test_without_a_profile_nothing_is_different(load: Load) -> None:
+    assert load(NAMED) == load(NAMED + "[profile]\nlow_bandwidth = false\n")

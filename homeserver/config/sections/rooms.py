@@ -23,6 +23,8 @@ class Rooms:
     forget_on_leave: bool = False
     """Have users forget a room as soon as they leave it or are removed from it: they can no longer
     read its history, and no client of theirs shows it."""
+    typing: bool = True
+    """Tell who is typing."""
     directory_search: bool = True
     """Answer searches of the room directory; without it every search finds nothing."""
     directory_public: bool = False

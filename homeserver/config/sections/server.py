@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from homeserver.config.sections.ranges import Port
+from homeserver.config.sections.ranges import Count, Port, Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,14 @@ class Listener:
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks of reverse proxies whose X-Forwarded-For is believed, for instance
     "127.0.0.1"."""
+    gzip_over_bytes: Count = 0
+    """Compress answers that are larger, for clients that understand it; 0 compresses none, which is
+    right behind a proxy that does. docs/low-bandwidth.md says what it is good for and what not."""
+    browser_headers: Literal["always", "asked"] = "always"
+    """When answers have the headers without which web pages of other sites may not read them
+    (CORS): "asked" is when a page asks, and saves 190 bytes an answer for everybody else."""
+    keepalive_s: Positive = 75
+    """How long a connection that is not used stays open."""
 
 
 @dataclass(frozen=True, slots=True)

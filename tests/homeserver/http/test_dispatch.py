@@ -14,6 +14,8 @@ from federation.protocol.endpoint import Access, Body, endpoint
 from federation.protocol.errors import Forbidden
 from federation.protocol.response import Answer, Response
 from homeserver.http.call import Call
+from homeserver.http.dispatch import Manners, negotiated_headers
+from homeserver.http.listener import ListenAddress
 from homeserver.http.settings import HttpSettings
 from tests.homeserver.http.server import (
     RecordingServerAuth,
@@ -538,16 +540,38 @@ async def test_large_answers_arrive_whole(server: RunningServer) -> None:
 
 
 async def test_large_answers_are_compressed_only_where_configured() -> None:
-    settings = HttpSettings(gzip_over_bytes=2000)
-    async with running_server(ENDPOINTS, settings=settings) as server:
+    address = ListenAddress("127.0.0.1", 0, manners=Manners(gzip_over_bytes=2000))
+    async with running_server(ENDPOINTS, address=address) as server:
         squeezed = await server.request("GET", f"{V3}/large")
         assert squeezed.headers["Content-Encoding"] == "gzip"
+        assert squeezed.headers["Vary"] == "Accept-Encoding"
         assert int(squeezed.headers["Content-Length"]) < 10_000
         assert len((await body_of(squeezed))["value"]) == 200_000
         plain = await server.request("GET", f"{V3}/large", headers={"Accept-Encoding": "identity"})
         assert "Content-Encoding" not in plain.headers
         small = await server.request("GET", f"{V3}/ready")
         assert "Content-Encoding" not in small.headers
+
+
+def test_caches_are_told_that_an_answer_may_be_compressed() -> None:
+    cached = {"Cache-Control": "public", "Vary": "Authorization"}
+    for is_zipped in (True, False):
+        told = negotiated_headers(cached, is_zipped=is_zipped)
+        assert told is not None
+        assert told["Vary"] == "Authorization, Accept-Encoding"
+        assert ("Content-Encoding" in told) == is_zipped
+    assert negotiated_headers(None, is_zipped=False) is None
+
+
+async def test_headers_for_browsers_can_be_for_browsers_only() -> None:
+    address = ListenAddress("127.0.0.1", 0, manners=Manners(always_for_browsers=False))
+    page = {"Origin": "https://client.example.org"}
+    async with running_server(ENDPOINTS, address=address) as server:
+        for target in (f"{V3}/ready", f"{V3}/nowhere"):
+            asked = await server.request("GET", target, headers=page)
+            assert asked.headers["Access-Control-Allow-Origin"] == "*"
+            other = await server.request("GET", target)
+            assert not [name for name in other.headers if name.startswith("Access-Control")]
 
 
 async def test_a_token_is_taken_from_header_or_query(server: RunningServer) -> None:

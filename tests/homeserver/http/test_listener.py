@@ -146,8 +146,8 @@ async def test_stopping_does_not_wait_for_idle_connections() -> None:
 
 
 async def test_idle_connections_are_closed_in_the_end() -> None:
-    settings = HttpSettings(keepalive_s=0.05)
-    async with running_server((), settings=settings) as server:
+    address = ListenAddress("127.0.0.1", 0, keepalive_s=0.05)
+    async with running_server((), address=address) as server:
         reader, writer = await server.connect()
         async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
@@ -155,8 +155,8 @@ async def test_idle_connections_are_closed_in_the_end() -> None:
 
 
 async def test_headers_that_trickle_in_are_not_waited_for() -> None:
-    settings = HttpSettings(keepalive_s=0.3)
-    async with running_server((), settings=settings) as server:
+    address = ListenAddress("127.0.0.1", 0, keepalive_s=0.3)
+    async with running_server((), address=address) as server:
         reader, writer = await server.connect()
         answer = asyncio.create_task(reader.read())
         async with asyncio.timeout(PATIENCE_S):
