@@ -124,6 +124,15 @@ class EventAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class StickyEventAdded:
+    """An event is sticky, and everybody in the room is to be told, wherever it stands."""
+
+    position: int
+    room_nid: int
+    event_nid: int
+
+
+@dataclass(frozen=True, slots=True)
 class InviteChanged:
     """A membership of a user of ours changed without an event in a timeline here."""
 
@@ -221,6 +230,7 @@ class EventRelayed:
 
 Change = (
     EventAdded
+    | StickyEventAdded
     | InviteChanged
     | ReceiptMoved
     | AccountDataSet

@@ -13,6 +13,7 @@ from storage.out_of_band import changed_memberships_elsewhere
 from storage.outgoing import changed_outgoing
 from storage.presence import changed_presence
 from storage.receipts import changed_receipts
+from storage.sticky_events import changed_sticky_events
 from storage.thread_subscriptions import changed_thread_subscriptions
 from storage.to_device import changed_to_device
 
@@ -56,6 +57,7 @@ async def read_changes(
         echo = _echo(device_nid, txn_id, delay_id)
         added = await _added(names, server_name, event_of_row(columns), echo)
         changes.append(replace(added, follows_gap=follows_gap, changes_state=changes_state))
+    changes += await changed_sticky_events(db, since, upto)
     changes += await changed_receipts(db, since, upto)
     changes += await changed_account_data(db, since, upto)
     changes += await changed_thread_subscriptions(db, since, upto)

@@ -10,7 +10,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from storage.changes import AccountDataSet, Change, EventAdded, PresenceSet, ReceiptMoved
+from storage.changes import (
+    AccountDataSet,
+    Change,
+    EventAdded,
+    PresenceSet,
+    ReceiptMoved,
+    StickyEventAdded,
+)
 from storage.database import Database
 from storage.feed import current_position, read_changes
 from storage.names import Names
@@ -23,6 +30,7 @@ EVENT_COST = 3_000
 CHANGE_COST = 500
 
 T = TypeVar("T")
+RoomChange = EventAdded | ReceiptMoved | StickyEventAdded
 Listener = Callable[[Sequence[Change], bool], Awaitable[None]]
 """Called with new changes and whether this process made them."""
 
@@ -39,7 +47,7 @@ class Window:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._changes: deque[tuple[Change, int]] = deque()
-        self._rooms: dict[int, deque[EventAdded | ReceiptMoved]] = {}
+        self._rooms: dict[int, deque[RoomChange]] = {}
         self._users: dict[int, deque[AccountDataSet]] = {}
         self._redacted_at: dict[int, int] = {}
         self.presence_position = position
@@ -53,7 +61,7 @@ class Window:
             self._rooms.setdefault(change.event.room_nid, deque()).append(change)
             if change.event.type == "m.room.redaction":
                 self._redacted_at[change.event.room_nid] = change.position
-        elif isinstance(change, ReceiptMoved):
+        elif isinstance(change, ReceiptMoved | StickyEventAdded):
             self._rooms.setdefault(change.room_nid, deque()).append(change)
         elif isinstance(change, AccountDataSet):
             self._users.setdefault(change.user_nid, deque()).append(change)
@@ -69,7 +77,7 @@ class Window:
         changes = self._rooms.get(room_nid)
         return changes is not None and changes[-1].position > since
 
-    def room_changes(self, room_nid: int, since: int) -> list[EventAdded | ReceiptMoved]:
+    def room_changes(self, room_nid: int, since: int) -> list[RoomChange]:
         """What happened in a room after `since`, oldest first."""
         found = []
         for change in reversed(self._rooms.get(room_nid, ())):
@@ -101,7 +109,7 @@ class Window:
             _pop_oldest(self._rooms, change.event.room_nid)
             if self._redacted_at.get(change.event.room_nid) == change.position:
                 del self._redacted_at[change.event.room_nid]
-        elif isinstance(change, ReceiptMoved):
+        elif isinstance(change, ReceiptMoved | StickyEventAdded):
             _pop_oldest(self._rooms, change.room_nid)
         elif isinstance(change, AccountDataSet):
             _pop_oldest(self._users, change.user_nid)

@@ -28,6 +28,7 @@ from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact, redact_content
 from federation.protocol.room_versions import EventFormat, RoomVersion
 from federation.protocol.signatures import SigningKey, sign_bytes, sign_event
+from federation.protocol.sticky import STICKY
 
 ReferenceHashes = Mapping[EventId, Mapping[str, str]]
 """For the events that another one refers to: `event_id.reference_hashes` of each."""
@@ -65,13 +66,15 @@ def build_event(
     key: SigningKey,
     state_key: str | None = None,
     redacts: EventId | None = None,
+    sticky_ms: int | None = None,
     opaque_id: str | None = None,
     hashes_of: ReferenceHashes | None = None,
 ) -> Pdu:
     """A complete event, signed by our server.
 
     `room_id` is None for the create event of room version 12 and for no other. Room versions 1 and
-    2 need a fresh `opaque_id` to name the event and `hashes_of` all events referred to.
+    2 need a fresh `opaque_id` to name the event and `hashes_of` all events referred to. With
+    `sticky_ms` the event is sticky for so long.
     Raises `BadJson` for content without canonical form, `TooLarge` and `InvalidEvent` for what is
     beyond the limits.
     """
@@ -89,6 +92,8 @@ def build_event(
         template["room_id"] = room_id
     if state_key is not None:
         template["state_key"] = state_key
+    if sticky_ms is not None:
+        template[STICKY] = {"duration_ms": sticky_ms}
     if redacts is not None and room_version.redacts_in_content:
         template["content"] = {**content, "redacts": redacts}
     elif redacts is not None:

@@ -12,6 +12,7 @@ import orjson
 
 from federation.protocol import canonical_json
 from federation.protocol.room_versions import RoomVersion
+from federation.protocol.sticky import STICKY
 
 
 def render_client_event(
@@ -46,6 +47,8 @@ def build_client_event(
         event["room_id"] = room_id
     if "state_key" in fields:
         event["state_key"] = fields["state_key"]
+    if STICKY in fields:
+        event[STICKY] = fields[STICKY]
     if fields["type"] == "m.room.redaction":
         _put_redacts_in_both_places(event, fields, room_version)
     return event

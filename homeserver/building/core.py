@@ -102,7 +102,7 @@ def build_core(settings: Settings, db: Pool, dsn: str, clock: Clock, links: Link
     live = LiveRooms(db, names, layers, cache_bytes // 8)
     forgets = settings.rooms.forget_on_leave
     append = Append(
-        db, names, nids, live, layers, committer, server_name, forgets_left_rooms=forgets
+        db, names, nids, live, layers, committer, clock, server_name, forgets_left_rooms=forgets
     )
     key = links.own.current[0]
     access = ServerAccess(db, names, cache_bytes // 64)

@@ -72,7 +72,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         identity_servers,
     )
     ignored = IgnoredUsers(core.db, core.names, part)
-    clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored))
+    clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored), core.clock)
     push = build_push_parts(core, rules, ignored)
     pushing = build_pushing(core, push, mailer, unsubscribing)
     typing = Typing(core.clock(), enabled=core.settings.rooms.typing)

@@ -22,6 +22,7 @@ from homeserver.sync.sliding.extensions.account_data import AccountData
 from homeserver.sync.sliding.extensions.e2ee import E2ee
 from homeserver.sync.sliding.extensions.reader import ExtensionReader
 from homeserver.sync.sliding.extensions.receipts import Receipts
+from homeserver.sync.sliding.extensions.sticky_events import StickyExtension
 from homeserver.sync.sliding.extensions.thread_subscriptions import ThreadNews
 from homeserver.sync.sliding.extensions.to_device import ToDevice
 from homeserver.sync.sliding.extensions.typing import Typing as TypingExtension
@@ -31,6 +32,7 @@ from homeserver.sync.sliding.room_facts import RoomFactsCache
 from homeserver.sync.sliding.room_orders import RoomOrders
 from homeserver.sync.sliding.rooms import RoomReader
 from homeserver.sync.sliding.service import SlidingParts, SlidingSync
+from homeserver.sync.sticky import StickyEvents
 from homeserver.sync.window_events import WindowEvents
 from homeserver.users.invite_permission import InvitePermissions
 
@@ -55,6 +57,7 @@ class Shared:
     followers: Followers
     events: WindowEvents
     devices: DeviceNews
+    sticky: StickyEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,9 @@ def build_syncs(core: Core, parts: SyncParts, encryption: Encryption) -> Syncs:
     )
     shared = Shared(
         followers,
-        WindowEvents(core.names, parts.clients),
+        WindowEvents(core.names, parts.clients, core.clock),
         DeviceNews(core.db, core.names, encryption.inbox, encryption.one_time_keys),
+        StickyEvents(core.db, parts.clients, core.clock),
     )
     return Syncs(
         build_sync(core, parts, shared), build_sliding_sync(core, parts, shared, encryption)
@@ -100,7 +104,7 @@ def build_sync(core: Core, parts: SyncParts, shared: Shared) -> Sync:
         core.stream,
         shared.followers,
         LiveSync(*both, shared.events),
-        CatchUp(*both, parts.invites, core.settings.sync.first_events),
+        CatchUp(*both, parts.invites, shared.sticky, core.settings.sync.first_events),
         shared.devices,
         core.clock,
     )
@@ -122,6 +126,7 @@ def build_sliding_sync(
         Receipts(core.db, core.stream),
         TypingExtension(parts.typing),
         ThreadNews(parts.threads),
+        StickyExtension(shared.sticky),
     )
     return SlidingSync(
         SlidingParts(

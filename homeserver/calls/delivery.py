@@ -40,6 +40,7 @@ class Delivery:
                 cause,
                 is_admin=account.is_admin,
                 origin_server_ts=event.origin_server_ts,
+                sticky_ms=event.sticky_ms,
             )
         event_id = await self._events.send_state(
             Joiner(event.user_id, is_guest=account.is_guest),
@@ -49,6 +50,7 @@ class Delivery:
             content,
             cause=cause,
             origin_server_ts=event.origin_server_ts,
+            sticky_ms=event.sticky_ms,
         )
         # Where the state says so already, no event is added that could have finalised this one.
         await note_sent_as(self._db, event.delay_nid, self._clock(), event_id)

@@ -24,6 +24,7 @@ from homeserver.calls.delayed_events import (
     build_view,
 )
 from homeserver.client_api.chosen_time import chosen_time
+from homeserver.client_api.stickiness import chosen_stickiness
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_str, require_int, require_object, require_str
 from homeserver.rooms.send import transaction_of
@@ -82,6 +83,7 @@ async def schedule_delayed_event(call: Call) -> Mapping[str, Any]:
         check_delay(delay_ms),
         optional_str(call.json, "state_key"),
         chosen_time(call),
+        chosen_stickiness(call),
     )
     request = request_of(call, "delayed_event", later)
     return {"delay_id": await call.services.delayed_events.schedule(later, request)}
@@ -189,6 +191,7 @@ async def schedule_by_query(call: Call, state_key: str | None) -> Mapping[str, A
         delay_ms,
         state_key,
         chosen_time(call),
+        chosen_stickiness(call),
     )
     request = request_of(call, "send", later) if state_key is None else None
     try:

@@ -13,6 +13,7 @@ from federation.protocol.pdu import StateKey
 from homeserver.client_api.chosen_time import chosen_time
 from homeserver.client_api.delayed_events import schedule_by_query
 from homeserver.client_api.reading import viewer_of
+from homeserver.client_api.stickiness import chosen_stickiness
 from homeserver.http.call import Call
 from homeserver.rooms.history_visibility import SeenEvent
 from homeserver.rooms.membership import Joiner
@@ -76,6 +77,7 @@ async def set_room_state_with_key(call: Call) -> Mapping[str, Any]:
         *place_of(call),
         call.json,
         origin_server_ts=chosen_time(call),
+        sticky_ms=chosen_stickiness(call),
     )
     return {"event_id": event_id}
 

@@ -10,6 +10,7 @@ from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.identifiers import RoomId
 from homeserver.client_api.chosen_time import chosen_time
 from homeserver.client_api.delayed_events import schedule_by_query
+from homeserver.client_api.stickiness import chosen_stickiness
 from homeserver.http.call import Call
 from homeserver.rooms.send import transaction_of
 
@@ -41,6 +42,7 @@ async def send_message(call: Call) -> Mapping[str, Any]:
         transaction,
         is_admin=call.is_admin,
         origin_server_ts=chosen_time(call),
+        sticky_ms=chosen_stickiness(call),
     )
     return {"event_id": event_id}
 

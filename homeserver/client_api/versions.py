@@ -43,6 +43,7 @@ FEATURES: Mapping[str, bool] = dict.fromkeys(
         "org.matrix.msc3952_intentional_mentions",
         "org.matrix.msc3981",
         "org.matrix.msc4155",
+        "org.matrix.msc4354",
         "org.matrix.msc4380.stable",
         "org.matrix.simplified_msc3575",
         "uk.half-shot.msc2666.query_mutual_rooms",

@@ -9,6 +9,7 @@ from homeserver.clock import Clock
 from homeserver.jobs import (
     announced_devices,
     device_inboxes,
+    expired_sticky_events,
     expired_tokens,
     finalised_delayed_events,
     media,
@@ -28,6 +29,7 @@ log = logging.getLogger("hearth.jobs")
 JOBS = (
     announced_devices.JOB,
     device_inboxes.JOB,
+    expired_sticky_events.JOB,
     expired_tokens.JOB,
     finalised_delayed_events.JOB,
     media.JOB,

@@ -16,6 +16,8 @@ from federation.protocol.identifiers import EventId
 from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact
 from federation.protocol.room_versions import EventFormat
+from federation.protocol.sticky import sticky_until
+from homeserver.clock import Clock
 from homeserver.rooms.live import Known, LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.redactions import may_redact
 from homeserver.rooms.room_events import RoomEvents
@@ -35,6 +37,7 @@ from storage.names import Names
 from storage.nids import Nids
 from storage.room_state import NewSnapshot, Snapshot, derive_snapshot, layers_to_merge
 from storage.state_layers import StateLayers
+from storage.sticky_events import StickEvent
 
 MEMBER = "m.room.member"
 REDACTION = "m.room.redaction"
@@ -53,6 +56,7 @@ class Append:
         live: LiveRooms,
         layers: StateLayers,
         committer: Committer,
+        clock: Clock,
         server_name: str,
         *,
         forgets_left_rooms: bool = False,
@@ -63,6 +67,7 @@ class Append:
         self._live = live
         self._layers = layers
         self._committer = committer
+        self._clock = clock
         self._server_name = server_name
         self._forgets_left_rooms = forgets_left_rooms
 
@@ -146,6 +151,7 @@ class Append:
                 cause,
             )
         )
+        writes += self.stick(stored)
         room.revision += 1
         room.max_depth = head.max_depth
         room.extremities = {event_nid: pdu.event_id}
@@ -202,6 +208,14 @@ class Append:
         )
         self._live.hold(room, new)
         return new
+
+    def stick(self, event: StoredEvent, *, is_held: bool = False) -> list[Write]:
+        """What a sticky event that has just come needs besides; nothing for any other."""
+        now = self._clock()
+        expires_ts = sticky_until(event.fields, now)
+        if expires_ts is None or expires_ts <= now:
+            return []
+        return [StickEvent(event.event_nid, event.room_nid, expires_ts, is_held)]
 
     def is_ours(self, user_id: str) -> bool:
         """Whether a user is one of this server's."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from federation.protocol.event_rendering import build_client_event, dump_event
 from federation.protocol.room_versions import get_room_version
+from federation.protocol.sticky import TTL, sticky_until
+from homeserver.clock import Clock
 from homeserver.rooms.history_visibility import SeenEvent
 from homeserver.rooms.relations import Bundles
 from homeserver.rooms.viewer import Viewer
@@ -18,6 +20,7 @@ from storage.changes import StoredEvent
 from storage.database import Database
 from storage.events import get_events
 from storage.names import Names, RoomName
+from storage.sticky_events import expiry_of
 
 AT_ONCE = 500
 """State events that are rendered before others get their turn: a room may have very many."""
@@ -35,10 +38,11 @@ SELECT_ECHOES = """
 class ClientEvents:
     """Makes events ready for one viewer, many at a time."""
 
-    def __init__(self, db: Database, names: Names, bundles: Bundles) -> None:
+    def __init__(self, db: Database, names: Names, bundles: Bundles, clock: Clock) -> None:
         self._db = db
         self._names = names
         self._bundles = bundles
+        self._clock = clock
 
     async def render(
         self,
@@ -65,12 +69,15 @@ class ClientEvents:
         rooms = await self._names.rooms.get_many({event.room_nid for event in events})
         related = await self._related(events)
         echoes = await self._echoes(events, viewer)
+        left_ms = await self._time_left(events)
         bundles = await self._bundles.of(events, viewer) if with_bundles else {}
         built = []
         for event, membership in ((item.event, item.membership) for item in seen):
             room = rooms[event.room_nid]
             fields = build_fields(event, room, with_room_id=with_room_id)
             unsigned = {"membership": membership, **echoes.get(event.event_nid, {})}
+            if event.event_nid in left_ms:
+                unsigned[TTL] = left_ms[event.event_nid]
             add_related(unsigned, event, related, room)
             if event.event_nid in bundles:
                 unsigned["m.relations"] = bundles[event.event_nid]
@@ -122,6 +129,15 @@ class ClientEvents:
         """The events that these replaced in the state or were redacted by."""
         wanted = {nid for event in events for nid in (event.replaces_nid, event.redacted_by) if nid}
         return await get_events(self._db, wanted)
+
+    async def _time_left(self, events: Sequence[StoredEvent]) -> dict[int, int]:
+        """For how much longer those of the events that are sticky are so."""
+        now = self._clock()
+        sticky = [e.event_nid for e in events if (sticky_until(e.fields, now) or 0) > now]
+        if not sticky:
+            return {}
+        expiry = await expiry_of(self._db, sticky)
+        return {nid: expires_ts - now for nid, expires_ts in expiry.items() if expires_ts > now}
 
     async def _echoes(
         self, events: Sequence[StoredEvent], viewer: Viewer

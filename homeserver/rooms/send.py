@@ -47,7 +47,7 @@ ATTEMPTS = 4
 class NewEvent:
     """An event that a user of ours wants to send; None as `state_key` for a message event.
 
-    `origin_server_ts` is set only where somebody may choose it.
+    `origin_server_ts` is set only where somebody may choose it, `sticky_ms` for a sticky event.
     """
 
     sender: UserId
@@ -56,6 +56,7 @@ class NewEvent:
     state_key: str | None = None
     redacts: EventId | None = None
     origin_server_ts: int | None = None
+    sticky_ms: int | None = None
 
 
 Decide = Callable[[LiveRoom], Awaitable[NewEvent | EventId]]
@@ -243,6 +244,7 @@ class Send:
             key=self._key,
             state_key=new.state_key,
             redacts=new.redacts,
+            sticky_ms=new.sticky_ms,
             opaque_id=secrets.token_urlsafe(16) if pair_format else None,
             hashes_of=await self._hashes(room, entries) if pair_format else None,
         )
@@ -274,7 +276,7 @@ class Send:
 
     async def _find_unchanged(self, room: LiveRoom, new: NewEvent) -> EventId | None:
         """The current event at the place of a new one that says the same."""
-        if new.state_key is None:
+        if new.state_key is None or new.sticky_ms is not None:
             return None
         place = (new.type, new.state_key)
         await self._live.load_entries(room, (place,))

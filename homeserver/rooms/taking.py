@@ -246,13 +246,17 @@ class Taking:
         self._room.ahead.add(known, add.auth_nids)
         if standing is not Standing.ACCEPTED:
             self._writes.append(add)
+            if standing is Standing.SOFT_FAILED and pdu.event_id not in self._terms.unwanted:
+                self._writes += self._append.stick(add.event, is_held=True)
             return Verdict(standing, reason)
         if self._terms.older is not None:
             redaction = await self._append.redaction(self._room, pdu)
             self._writes.append(replace(add, redaction=redaction))
+            self._writes += self._append.stick(add.event)
             return Verdict(standing)
         add, changes = await self._move_room(pdu, add)
         self._writes.append(add)
+        self._writes += self._append.stick(add.event)
         if self._terms.is_relayed:
             self._writes.append(RelayEvent(add.event.event_nid))
         await self._set_entries(changes)

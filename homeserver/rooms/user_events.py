@@ -67,10 +67,11 @@ class UserEvents:
         *,
         is_admin: bool = False,
         origin_server_ts: int | None = None,
+        sticky_ms: int | None = None,
     ) -> EventId:
         """Send a message event; the same transaction again answers the first event.
 
-        `origin_server_ts` is set only where somebody may choose it.
+        `origin_server_ts` is set only where somebody may choose it, `sticky_ms` for a sticky event.
         Raises `Forbidden`, `NotFound`, `DuplicateAnnotation`, `Unknown` (a thread inside of
         another), `InvalidParam`, `TooLarge`, `BadJson`.
         """
@@ -89,7 +90,9 @@ class UserEvents:
                 origin_server_ts=origin_server_ts,
             )
         refuse_create(event_type)
-        new = NewEvent(sender, event_type, content, origin_server_ts=origin_server_ts)
+        new = NewEvent(
+            sender, event_type, content, origin_server_ts=origin_server_ts, sticky_ms=sticky_ms
+        )
         return await self._send_checked(room_id, new, cause, self._check_relation(new))
 
     async def send_state(
@@ -102,11 +105,12 @@ class UserEvents:
         *,
         cause: Cause | None = None,
         origin_server_ts: int | None = None,
+        sticky_ms: int | None = None,
     ) -> EventId:
         """Set a part of the room's state; what says the same as before is not sent again.
 
-        A membership is set without regard to `cause`. Raises `Forbidden`, `NotFound`,
-        `InvalidParam`, `BadAlias`, `InviteBlocked`, `TooLarge`, `BadJson`.
+        A membership is set without regard to `cause` and `sticky_ms`. Raises `Forbidden`,
+        `NotFound`, `InvalidParam`, `BadAlias`, `InviteBlocked`, `TooLarge`, `BadJson`.
         """
         refuse_create(event_type)
         if event_type == REDACTION:
@@ -121,7 +125,12 @@ class UserEvents:
             await self._aliases.check_canonical(room_id, content)
         try:
             new = NewEvent(
-                sender.user_id, event_type, content, state_key, origin_server_ts=origin_server_ts
+                sender.user_id,
+                event_type,
+                content,
+                state_key,
+                origin_server_ts=origin_server_ts,
+                sticky_ms=sticky_ms,
             )
             event_id = await self._send.send(room_id, new, cause=cause)
         except AuthRuleFailed as error:

@@ -20,6 +20,7 @@ from homeserver.sync.ports import IgnoredUsers, InvitesTaken, ShownAccountData, 
 from homeserver.sync.reading import Reading
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
+from homeserver.sync.sticky import StickyEvents
 from homeserver.sync.stripped import read_stripped_states
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines, timeline_limit
@@ -50,6 +51,7 @@ class CatchUp:
         account_data: ShownAccountData,
         ignored: IgnoredUsers,
         invites: InvitesTaken,
+        sticky: StickyEvents,
         first_events: int,
     ) -> None:
         """`first_events` is the most that is shown of rooms that are new to the client."""
@@ -63,6 +65,7 @@ class CatchUp:
         self._account_data = account_data
         self._ignored = ignored
         self._invites = invites
+        self._sticky = sticky
         self._first_events = first_events
 
     async def read(self, follower: Follower, request: SyncRequest) -> SyncBody:
@@ -82,6 +85,7 @@ class CatchUp:
         self._add_ephemeral(reading, body, receipts)
         self._add_account_data(reading, body, account_data)
         await self._add_invitations(reading, body)
+        await self._sticky.add(reading, body)
         body.presence = await self._presence(reading)
         return body
 

@@ -4,7 +4,7 @@ It is read after the rest, up to the same position, and nothing is asked of the 
 nothing has happened. Source: client-server API, "Extensions to /sync".
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from homeserver.encryption.one_time_keys import OneTimeKeys
 from homeserver.encryption.to_device import Inbox
@@ -87,4 +87,4 @@ class DeviceNews:
         token = body.next_batch
         body.to_device, reached = await self._inbox.take(device_nid, delivered, token.position)
         if reached < token.position:
-            body.next_batch = SyncToken(token.position, token.typing, reached)
+            body.next_batch = replace(token, to_device=reached)

@@ -21,6 +21,7 @@ from storage.changes import (
     Membership,
     PresenceSet,
     ReceiptMoved,
+    StickyEventAdded,
     ThreadSubscriptionSet,
     ToDeviceAdded,
 )
@@ -66,6 +67,7 @@ class Follower:
         "membership_changed",
         "order",
         "rooms",
+        "sticky_added",
         "threads_changed",
         "to_device_added",
         "typing_changed",
@@ -91,6 +93,8 @@ class Follower:
         """A position that is not before the latest message for a device of the user."""
         self.threads_changed = position
         """A position that is not before the latest of the user's subscriptions to threads."""
+        self.sticky_added = position
+        """A position that is not before the latest sticky event in a room of the user's."""
         self.waiters: set[asyncio.Future[None]] = set()
 
     @property
@@ -181,6 +185,8 @@ class Followers:
                     follower.to_device_added = change.position
                 elif isinstance(change, ThreadSubscriptionSet):
                     follower.threads_changed = change.position
+                elif isinstance(change, StickyEventAdded):
+                    follower.sticky_added = change.position
                 elif concerns_devices(change):
                     follower.devices_changed = change.position
             if isinstance(change, InviteChanged):
@@ -220,6 +226,8 @@ class Followers:
                     )
                     before.add(member)
             return before
+        if isinstance(change, StickyEventAdded):
+            return self._by_room.get(change.room_nid, ())
         if isinstance(change, ReceiptMoved):
             if change.receipt_type == "m.read.private":
                 return self._only(change.user_nid)

@@ -27,11 +27,11 @@ from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
 from homeserver.sync.window_events import WindowEvents
-from storage.changes import EventAdded, Membership, ReceiptMoved
+from storage.changes import EventAdded, Membership, ReceiptMoved, StickyEventAdded
 from storage.database import Database
 from storage.names import Names
 from storage.presence import presence_after, presence_of
-from storage.stream import Stream
+from storage.stream import RoomChange, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class LiveSync:
         since, wanted, window = request.since, request.wanted, self._stream.window
         if (
             since is None
+            or since.sticky is not None
             or not window.start <= since.position <= window.position
             or follower.membership_changed > since.position
             or not is_plain(wanted)
@@ -135,6 +136,7 @@ class LiveSync:
             events = select_events(changes, wanted.room.timeline)
             if (
                 events is None
+                or has_hidden_sticky(changes, events, wanted.room.timeline)
                 or len(events) > limit
                 or any(added.follows_gap for added in changes if isinstance(added, EventAdded))
                 or not window.has_intact_events(room_nid, since)
@@ -271,7 +273,7 @@ def is_plain(wanted: SyncFilter) -> bool:
 
 
 def select_events(
-    changes: Sequence[EventAdded | ReceiptMoved], wanted: RoomEventFilter
+    changes: Sequence[RoomChange], wanted: RoomEventFilter
 ) -> list[EventAdded] | None:
     """The events that a filter wants in the timeline; None if it refuses a state event.
 
@@ -288,6 +290,16 @@ def select_events(
         elif event.state_key is not None:
             return None
     return kept
+
+
+def has_hidden_sticky(
+    changes: Sequence[RoomChange], shown: Sequence[EventAdded], wanted: RoomEventFilter
+) -> bool:
+    """Whether there is a sticky event that the timeline may not show, which is then told apart."""
+    sticky = {change.event_nid for change in changes if isinstance(change, StickyEventAdded)}
+    if not sticky:
+        return False
+    return not wanted.is_empty or not sticky <= {added.event.event_nid for added in shown}
 
 
 def flatten(parts: Iterable[Sequence[EventAdded]]) -> list[EventAdded]:

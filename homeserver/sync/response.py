@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from federation.protocol.sticky import STICKY
 from homeserver.encryption.one_time_keys import NO_KEYS, KeyCounts
 from homeserver.push.counts import RoomCounts
 from homeserver.sync.summaries import Summary
@@ -25,6 +26,7 @@ class RoomSection:
     state: Sequence[bytes] = ()
     ephemeral: list[dict[str, Any]] = field(default_factory=list)
     account_data: Sequence[AccountDataSet] = ()
+    sticky: Sequence[bytes] = ()
     summary: Summary | None = None
     counts: RoomCounts | None = None
 
@@ -37,6 +39,7 @@ class RoomSection:
             or self.state
             or self.ephemeral
             or self.account_data
+            or self.sticky
             or self.summary
         )
 
@@ -129,6 +132,8 @@ def room_body(section: RoomSection, with_threads: bool, state_after: str | None)
         "account_data": {"events": account_data_events(section.account_data)},
         "ephemeral": {"events": section.ephemeral},
     }
+    if section.sticky:
+        body[STICKY] = {"events": [orjson.Fragment(event) for event in section.sticky]}
     if section.summary is not None:
         body["summary"] = section.summary.body()
     if section.counts is not None:

@@ -112,4 +112,5 @@ class Sync:
 
 def is_news(follower: Follower, since: SyncToken) -> bool:
     """Whether anything that concerns the user may have happened after a token."""
-    return follower.changed > since.position or follower.typing_changed > since.typing
+    has_changed = follower.changed > since.position or follower.typing_changed > since.typing
+    return has_changed or since.sticky is not None

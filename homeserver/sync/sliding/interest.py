@@ -20,11 +20,16 @@ class Interest:
         self._ranges: Mapping[str, frozenset[int]] = {
             key: view.in_range(order) for key, view in views.lists.items()
         }
+        self._matching = frozenset(views.subscribed).union(*(v.rooms for v in views.lists.values()))
         self._combined: dict[tuple[str, ...], RoomConfig] = {}
 
     def rooms(self) -> set[int]:
         """All rooms that are wanted."""
         return set(self._subscribed).union(*self._ranges.values())
+
+    def matching(self) -> frozenset[int]:
+        """All rooms that lists let through or that are wanted for themselves."""
+        return self._matching
 
     def is_subscribed(self, room_nid: int) -> bool:
         """Whether the room is wanted for itself."""

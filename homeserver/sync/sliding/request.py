@@ -9,6 +9,7 @@ from typing import Any
 
 from federation.protocol.errors import BadJson, InvalidParam, MissingParam
 from homeserver.sync.sliding.required_state import RequiredState, from_pairs
+from homeserver.sync.token import StickyMark, parse_sticky_mark
 
 MOST_LISTS = 100
 MOST_SUBSCRIPTIONS = 100
@@ -23,7 +24,8 @@ MAX_TEXT = 255
 MAX_TXN_ID = 255
 MAX_NUMBER = 2**31 - 1
 MOST_AT_ONCE = 100
-"""Messages to the device, or subscriptions to threads, in one answer."""
+"""Messages to the device, subscriptions to threads, or sticky events, in one answer."""
+STICKY_EVENTS = "org.matrix.msc4354.sticky_events"
 THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
 
 
@@ -84,6 +86,14 @@ class ThreadsWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class StickyWanted:
+    """Sticky events after `since`, at most `limit`."""
+
+    since: StickyMark | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Extensions:
     """What is wanted beside rooms; None for an extension that is not."""
 
@@ -93,6 +103,7 @@ class Extensions:
     receipts: RoomScope | None = None
     typing: RoomScope | None = None
     threads: ThreadsWanted | None = None
+    sticky: StickyWanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +205,7 @@ def parse_extensions(fields: Mapping[str, Any]) -> Extensions:
         receipts=parse_scope(enabled(fields, "receipts")),
         typing=parse_scope(enabled(fields, "typing")),
         threads=parse_threads(enabled(fields, THREAD_SUBSCRIPTIONS)),
+        sticky=parse_sticky(enabled(fields, STICKY_EVENTS)),
     )
 
 
@@ -201,8 +213,24 @@ def parse_threads(fields: Mapping[str, Any] | None) -> ThreadsWanted | None:
     """What is wanted of subscriptions to threads. Raises `BadJson`."""
     if fields is None:
         return None
+    return ThreadsWanted(limit_of(fields))
+
+
+def parse_sticky(fields: Mapping[str, Any] | None) -> StickyWanted | None:
+    """What is wanted of sticky events. Raises `BadJson`, `InvalidParam`."""
+    if fields is None:
+        return None
+    token = text_of(fields, "since", MAX_TEXT)
+    mark = None if token is None else parse_sticky_mark(token)
+    if token is not None and mark is None:
+        raise InvalidParam(f"'since' of {STICKY_EVENTS} is not a token that this server gave out")
+    return StickyWanted(mark, limit_of(fields))
+
+
+def limit_of(fields: Mapping[str, Any]) -> int:
+    """How many are wanted in one answer. Raises `BadJson`."""
     limit = number_of(fields, "limit")
-    return ThreadsWanted(MOST_AT_ONCE if limit is None else max(1, min(limit, MOST_AT_ONCE)))
+    return MOST_AT_ONCE if limit is None else max(1, min(limit, MOST_AT_ONCE))
 
 
 def parse_to_device(fields: Mapping[str, Any]) -> ToDeviceWanted:
@@ -210,11 +238,7 @@ def parse_to_device(fields: Mapping[str, Any]) -> ToDeviceWanted:
     since = text_of(fields, "since", MAX_TEXT)
     if since is not None and not (since.isascii() and since.isdecimal() and len(since) < 19):
         raise InvalidParam("'since' of to_device is not a token that this server gave out")
-    limit = number_of(fields, "limit")
-    return ToDeviceWanted(
-        None if since is None else int(since),
-        MOST_AT_ONCE if limit is None else max(1, min(limit, MOST_AT_ONCE)),
-    )
+    return ToDeviceWanted(None if since is None else int(since), limit_of(fields))
 
 
 def parse_scope(fields: Mapping[str, Any] | None) -> RoomScope | None:

@@ -11,6 +11,7 @@ from federation.protocol.errors import NotFound
 from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_of
 from federation.protocol.room_versions import EventFormat, get_room_version
 from federation.protocol.signatures import SigningKey, signing_key_from_seed
+from homeserver.clock import system_clock
 from homeserver.rooms.append import Append
 from homeserver.rooms.arrivals import Arrivals
 from homeserver.rooms.client_events import ClientEvents
@@ -241,10 +242,10 @@ async def open_world(
     layers = StateLayers(db, 1_000_000)
     live = LiveRooms(db, names, layers, 1_000_000)
     nids, edges = Nids(db), AuthEdges(db, 1_000_000)
-    append = Append(db, names, nids, live, layers, committer, server)
+    append = Append(db, names, nids, live, layers, committer, system_clock, server)
     key = signing_key_from_seed("1", seed)
     sending = build_send(Door(db, names, nids, live, layers, edges, append), server, key)
-    clients = ClientEvents(db, names, Bundles(db, names, ignored))
+    clients = ClientEvents(db, names, Bundles(db, names, ignored), system_clock)
     try:
         yield World(db, names, committer, live, layers, append, sending, ignored, clients, key)
     finally:

@@ -13,10 +13,11 @@ from homeserver.sync.sliding.extensions.account_data import AccountData, Account
 from homeserver.sync.sliding.extensions.e2ee import E2ee, E2eeTold
 from homeserver.sync.sliding.extensions.receipts import Receipts
 from homeserver.sync.sliding.extensions.scope import Round
+from homeserver.sync.sliding.extensions.sticky_events import StickyExtension, StickyNews
 from homeserver.sync.sliding.extensions.thread_subscriptions import ThreadNews
 from homeserver.sync.sliding.extensions.to_device import MessagesTold, ToDevice
 from homeserver.sync.sliding.extensions.typing import Typing
-from homeserver.sync.sliding.request import THREAD_SUBSCRIPTIONS, Extensions
+from homeserver.sync.sliding.request import STICKY_EVENTS, THREAD_SUBSCRIPTIONS, Extensions
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class ExtensionsTold:
     receipts: dict[int, dict[str, Any]] = field(default_factory=dict)
     typing: dict[int, Sequence[str]] = field(default_factory=dict)
     threads: SubscriptionsPage | None = None
+    sticky: StickyNews | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -40,6 +42,7 @@ class ExtensionsTold:
             or self.receipts
             or self.typing
             or (self.threads and self.threads.threads)
+            or (self.sticky and self.sticky.rooms)
         )
 
     @property
@@ -47,7 +50,8 @@ class ExtensionsTold:
         """The rooms that something is told of."""
         rooms = self.account_data.rooms.keys() if self.account_data else set[int]()
         threads = self.threads.room_nids if self.threads else set[int]()
-        return {*self.receipts, *self.typing, *rooms, *threads}
+        sticky = self.sticky.rooms.keys() if self.sticky else set[int]()
+        return {*self.receipts, *self.typing, *rooms, *threads, *sticky}
 
     def body(self, ids: Mapping[int, str]) -> dict[str, Any]:
         """As clients see it, with the IDs of rooms."""
@@ -74,7 +78,18 @@ class ExtensionsTold:
             body["typing"] = {"rooms": events}
         if self.threads is not None and self.threads.threads:
             body[THREAD_SUBSCRIPTIONS] = threads_body(self.threads, ids)
+        if self.sticky is not None and self.sticky.next_batch is not None:
+            body[STICKY_EVENTS] = sticky_body(self.sticky, ids)
         return body
+
+
+def sticky_body(told: StickyNews, ids: Mapping[int, str]) -> dict[str, Any]:
+    """What is told of sticky events."""
+    rooms = {
+        ids[nid]: {"events": [orjson.Fragment(event) for event in events]}
+        for nid, events in told.rooms.items()
+    }
+    return {"next_batch": str(told.next_batch), "rooms": rooms}
 
 
 def threads_body(told: SubscriptionsPage, ids: Mapping[int, str]) -> dict[str, Any]:
@@ -108,6 +123,7 @@ class ExtensionReader:
     receipts: Receipts
     typing: Typing
     threads: ThreadNews
+    sticky: StickyExtension
 
     async def read(
         self,
@@ -134,4 +150,6 @@ class ExtensionReader:
             told.typing = self.typing.tell(answer, wanted.typing)
         if wanted.threads is not None:
             told.threads = await self.threads.tell(answer, wanted.threads)
+        if wanted.sticky is not None:
+            told.sticky = await self.sticky.tell(viewer, answer, wanted.sticky, timelines, ignored)
         return told

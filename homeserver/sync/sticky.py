@@ -1,0 +1,106 @@
+"""Sticky events that a client is not shown in a timeline.
+
+Everybody in a room is told of them, whatever the history visibility, and of all that are still
+sticky when they come in. Where there are too many for one answer, the next one goes on behind the
+last. Source: MSC4354.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from homeserver.clock import Clock
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.history_visibility import SeenEvent
+from homeserver.rooms.viewer import Viewer
+from homeserver.sync.reading import Reading
+from homeserver.sync.response import RoomSection, SyncBody
+from homeserver.sync.token import StickyMark
+from storage.database import Database
+from storage.sticky_events import sticky_events_after
+
+MOST_AT_ONCE = 500
+"""Sticky events in an answer of /sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a client is shown or not to be shown anyway: events of timelines, ignored senders."""
+
+    event_ids: Collection[str]
+    ignored: Collection[str]
+
+
+@dataclass(slots=True)
+class StickyTold:
+    """Sticky events as JSON, by room; `reached` is set where there are more."""
+
+    rooms: dict[int, list[bytes]] = field(default_factory=dict)
+    reached: int | None = None
+
+
+class StickyEvents:
+    """Reads sticky events."""
+
+    def __init__(self, db: Database, clients: ClientEvents, clock: Clock) -> None:
+        self._db = db
+        self._clients = clients
+        self._clock = clock
+
+    async def read(
+        self, viewer: Viewer, since: Mapping[int, int], upto: int, shown: Shown, limit: int
+    ) -> StickyTold:
+        """The next sticky events of rooms, each after a position, but for what is shown."""
+        if not since:
+            return StickyTold()
+        found = await sticky_events_after(self._db, since, upto, self._clock(), limit + 1)
+        chosen = found[:limit]
+        told = StickyTold(reached=chosen[-1].position if len(found) > limit else None)
+        events = [
+            one.event
+            for one in chosen
+            if one.event.event_id not in shown.event_ids and one.event.sender not in shown.ignored
+        ]
+        seen = [SeenEvent(event, "join") for event in events]
+        rendered = await self._clients.render(seen, viewer, with_room_id=False)
+        for event, encoded in zip(events, rendered, strict=True):
+            told.rooms.setdefault(event.room_nid, []).append(encoded)
+        return told
+
+    async def add(self, reading: Reading, body: SyncBody) -> None:
+        """Add to an answer of /sync what its timelines do not show."""
+        mark = find_mark(reading)
+        since = positions(reading, mark)
+        shown = Shown(
+            {
+                item.event.event_id
+                for timeline in reading.timelines.values()
+                for item in timeline.events
+            },
+            reading.ignored,
+        )
+        told = await self.read(reading.request.viewer, since, reading.upto, shown, MOST_AT_ONCE)
+        for room_nid, events in told.rooms.items():
+            body.joined.setdefault(reading.rooms[room_nid], RoomSection()).sticky = events
+        if told.reached is not None:
+            body.next_batch = replace(body.next_batch, sticky=replace(mark, upto=told.reached))
+
+
+def find_mark(reading: Reading) -> StickyMark:
+    """How far the client has got with sticky events."""
+    since = reading.request.since
+    if since is not None and since.sticky is not None:
+        return since.sticky
+    return StickyMark(max(reading.since, 0), 0)
+
+
+def positions(reading: Reading, mark: StickyMark) -> dict[int, int]:
+    """After which position each joined room is to be told; none where there is nothing to tell."""
+    joined = reading.sections.joined
+    new = {
+        nid
+        for nid, own in joined.items()
+        if reading.is_whole(nid) or (mark.upto and own.position > mark.complete_upto)
+    }
+    if not new and not mark.upto and mark.complete_upto >= reading.follower.sticky_added:
+        return {}
+    return {nid: mark.since(is_new=nid in new) for nid in joined}
