@@ -24,6 +24,7 @@ from homeserver.push.unsubscribing import Unsubscribing
 from homeserver.rooms.address_invites import AddressInvites
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.elsewhere import Elsewhere
+from homeserver.rooms.held_sticky import HeldStickyEvents
 from homeserver.rooms.intake import Intake
 from homeserver.rooms.reading import RoomReading
 from homeserver.rooms.receipts import Receipts
@@ -87,6 +88,7 @@ class Services:
     appservices: AppServices
     delayed_events: DelayedEvents
     delayed_event_timer: Timer
+    held_sticky_events: HeldStickyEvents
     runner: Runner
     calls: "Calls | None"
     """None where there is no LiveKit server; its code is not loaded then."""
@@ -105,6 +107,7 @@ class Services:
             self.media.access_times.run(),
             self.pushing.run(),
             self.delayed_event_timer.run(),
+            self.held_sticky_events.run(),
         ]
         if self.appservices.services:
             jobs.append(self.appservices.run())

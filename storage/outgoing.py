@@ -204,12 +204,24 @@ SELECT_OWN_OF_ROOMS = f"""
                   OFFSET $6 - 1 LIMIT 1), wanted.since)) AS first (position)
       CROSS JOIN LATERAL (
            SELECT e.*
+             FROM sticky_events AS s
+             JOIN events AS e ON e.event_nid = s.event_nid
+             JOIN users AS u ON u.user_nid = e.sender_nid
+            WHERE {OWN}
+              AND s.room_nid = wanted.room_nid
+              AND s.expires_ts > $7
+              AND e.stream_position >= wanted.since
+              AND e.stream_position < first.position
+           UNION ALL (
+           SELECT e.*
              FROM events AS e
              JOIN users AS u ON u.user_nid = e.sender_nid
             WHERE {OWN}
               AND e.room_nid = wanted.room_nid
               AND e.stream_position BETWEEN first.position AND $4
             ORDER BY e.stream_position
+            LIMIT $5)
+            ORDER BY stream_position
             LIMIT $5) AS e
      ORDER BY wanted.turn, e.stream_position
 """  # noqa: S608
@@ -220,16 +232,24 @@ async def own_events_of_rooms(
     server_name: str,
     rooms: Mapping[int, int],
     upto: int,
+    now: int,
     *,
     limit: int,
     latest: int,
 ) -> dict[int, list[StoredEvent]]:
     """Of each room the next `limit` events that are ours to send, from its position to `upto`.
 
-    Only the `latest` such events of a room count.
+    Only the `latest` such events of a room count, and those before that are still sticky.
     """
     rows = await db.fetch(
-        SELECT_OWN_OF_ROOMS, server_name, list(rooms), list(rooms.values()), upto, limit, latest
+        SELECT_OWN_OF_ROOMS,
+        server_name,
+        list(rooms),
+        list(rooms.values()),
+        upto,
+        limit,
+        latest,
+        now,
     )
     found: dict[int, list[StoredEvent]] = {room_nid: [] for room_nid in rooms}
     for row in rows:

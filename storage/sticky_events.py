@@ -109,12 +109,30 @@ SELECT_HELD = f"""
 """  # noqa: S608 - constants of ours
 
 
+@dataclass(frozen=True, slots=True)
+class HeldSticky:
+    """A sticky event that is held, until it expires."""
+
+    event: StoredEvent
+    expires_ts: int
+
+
 async def held_sticky_events(
     db: Database, room_nids: Collection[int], now: int
-) -> list[tuple[StoredEvent, int]]:
-    """The sticky events of rooms that are held, each with the time when it expires."""
+) -> list[HeldSticky]:
+    """The sticky events of rooms that are held."""
     rows = await db.fetch(SELECT_HELD, list(room_nids), now)
-    return [(event_of_row(columns), expires_ts) for *columns, expires_ts in rows]
+    return [HeldSticky(event_of_row(columns), expires_ts) for *columns, expires_ts in rows]
+
+
+SELECT_HOLDING = """
+    SELECT DISTINCT room_nid FROM sticky_events WHERE stream_position IS NULL AND expires_ts > $1
+"""
+
+
+async def rooms_with_held(db: Database, now: int) -> set[int]:
+    """The rooms in which sticky events are held."""
+    return {row[0] for row in await db.fetch(SELECT_HOLDING, now)}
 
 
 SELECT_CHANGED = """
@@ -129,24 +147,41 @@ async def changed_sticky_events(db: Database, since: int, upto: int) -> list[Sti
     return [StickyEventAdded(*row) for row in await db.fetch(SELECT_CHANGED, since, upto)]
 
 
-SELECT_OLDEST_OWN = """
-    SELECT s.room_nid, min(e.stream_position)
+OWN = """
+    s.expires_ts > $2
+    AND e.standing = 0 AND e.stream_position > 0 AND e.redacted_by IS NULL
+    AND substr(u.user_id, strpos(u.user_id, ':') + 1) = $3
+"""
+"""Whether a sticky event `s`, `e` of a sender `u` is for this server ($3) to send."""
+
+SELECT_OWN = f"""
+    SELECT {COLUMNS}
       FROM sticky_events AS s
       JOIN events AS e ON e.event_nid = s.event_nid
       JOIN users AS u ON u.user_nid = e.sender_nid
-     WHERE s.room_nid = ANY($1::integer[])
-       AND s.expires_ts > $2
-       AND e.standing = 0 AND e.stream_position > 0 AND e.redacted_by IS NULL
-       AND substr(u.user_id, strpos(u.user_id, ':') + 1) = $3
-     GROUP BY s.room_nid
+     WHERE s.room_nid = ANY($1::integer[]) AND {OWN}
+     ORDER BY e.stream_position
+     LIMIT $4
+"""  # noqa: S608 - constants of ours
+
+
+async def own_sticky_events(
+    db: Database, room_nids: Iterable[int], now: int, server_name: str, limit: int
+) -> list[StoredEvent]:
+    """The sticky events of our users in rooms, in order."""
+    rows = await db.fetch(SELECT_OWN, list(room_nids), now, server_name, limit)
+    return [event_of_row(row) for row in rows]
+
+
+SELECT_STICKY_AMONG = """
+    SELECT event_nid FROM sticky_events WHERE event_nid = ANY($1::bigint[]) AND expires_ts > $2
 """
 
 
-async def oldest_own_sticky(
-    db: Database, room_nids: Iterable[int], now: int, server_name: str
-) -> dict[int, int]:
-    """Where in the timelines of rooms the oldest sticky event of our users stands, if any does."""
-    return dict(await db.fetch(SELECT_OLDEST_OWN, list(room_nids), now, server_name))
+async def sticky_among(db: Database, event_nids: Iterable[int], now: int) -> set[int]:
+    """Those of the events that are sticky."""
+    rows = await db.fetch(SELECT_STICKY_AMONG, list(event_nids), now)
+    return {row[0] for row in rows}
 
 
 DELETE_EXPIRED = """

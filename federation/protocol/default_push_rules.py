@@ -3,8 +3,9 @@
 Source: client-server API v1.19, "Predefined Rules". Version 1.17 removed the rules that look for
 names in the text of a message; `LEGACY_MENTION_RULES` holds them for servers whose users still
 have clients that do not send `m.mentions`. They apply to events without that property only.
-The rules for polls are those of MSC3930, under the unstable names that clients know, and so are
-`THREAD_RULES`, by which threads notify their subscribers, those of MSC4306.
+The rules for polls are those of MSC3930 and those for group calls of MSC4075, under the unstable
+names that clients know, and so are `THREAD_RULES`, by which threads notify their subscribers, those
+of MSC4306.
 """
 
 from collections.abc import Mapping
@@ -37,6 +38,14 @@ def _is(key: str, value: str | bool) -> Rule:
 
 _TWO_MEMBERS: Final = {"kind": "room_member_count", "is": "2"}
 _MAY_NOTIFY_ROOM: Final = {"kind": "sender_notification_permission", "key": "room"}
+_MENTIONS_ROOM: Final = _is("content.m\\.mentions.room", True)
+_MENTIONS_USER: Final = {
+    "kind": "event_property_contains",
+    "key": "content.m\\.mentions.user_ids",
+    "value": OwnValue.USER_ID,
+}
+_CALL_NOTIFICATION: Final = _match("type", "org.matrix.msc4075.rtc.notification")
+"""What Element Call sends; the later name of MSC4075 is found by the rules for mentions."""
 
 MASTER_RULE: Final[Rule] = {
     "rule_id": ".m.rule.master",
@@ -67,19 +76,23 @@ OVERRIDE_RULES: Final[tuple[Rule, ...]] = (
         "actions": [],
     },
     {
+        "rule_id": ".org.matrix.msc4075.rule.rtc.invite_for_me",
+        "conditions": [_CALL_NOTIFICATION, _MENTIONS_USER],
+        "actions": [_NOTIFY, _RING],
+    },
+    {
         "rule_id": ".m.rule.is_user_mention",
-        "conditions": [
-            {
-                "kind": "event_property_contains",
-                "key": "content.m\\.mentions.user_ids",
-                "value": OwnValue.USER_ID,
-            }
-        ],
+        "conditions": [_MENTIONS_USER],
         "actions": [_NOTIFY, _SOUND, _HIGHLIGHT],
     },
     {
+        "rule_id": ".org.matrix.msc4075.rule.rtc.invite_for_room",
+        "conditions": [_CALL_NOTIFICATION, _MENTIONS_ROOM, _MAY_NOTIFY_ROOM],
+        "actions": [_NOTIFY, _RING],
+    },
+    {
         "rule_id": ".m.rule.is_room_mention",
-        "conditions": [_is("content.m\\.mentions.room", True), _MAY_NOTIFY_ROOM],
+        "conditions": [_MENTIONS_ROOM, _MAY_NOTIFY_ROOM],
         "actions": [_NOTIFY, _HIGHLIGHT],
     },
     {
@@ -108,6 +121,11 @@ OVERRIDE_RULES: Final[tuple[Rule, ...]] = (
         "actions": [],
     },
 )
+
+END_OF_MENTIONS: Final = 1 + [rule["rule_id"] for rule in OVERRIDE_RULES].index(
+    ".m.rule.is_room_mention"
+)
+"""Where the rules for `m.mentions` end among `OVERRIDE_RULES`."""
 
 UNDERRIDE_RULES: Final[tuple[Rule, ...]] = (
     {

@@ -116,9 +116,9 @@ PREDEFINED_WITH_LEGACY_MENTIONS: Final = PredefinedRules(
     above=PREDEFINED_RULES.above,
     below={
         RuleKind.OVERRIDE: _predefine(
-            *predefined.OVERRIDE_RULES[:5],
+            *predefined.OVERRIDE_RULES[: predefined.END_OF_MENTIONS],
             *predefined.LEGACY_OVERRIDE_RULES,
-            *predefined.OVERRIDE_RULES[5:],
+            *predefined.OVERRIDE_RULES[predefined.END_OF_MENTIONS :],
         ),
         RuleKind.CONTENT: _predefine(*predefined.LEGACY_CONTENT_RULES),
         RuleKind.UNDERRIDE: PREDEFINED_RULES.below[RuleKind.UNDERRIDE],

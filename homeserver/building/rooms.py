@@ -12,6 +12,7 @@ from homeserver.rooms.child_events import ChildEvents
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.create import RoomCreation
 from homeserver.rooms.directory import Directory
+from homeserver.rooms.held_sticky import HeldStickyEvents
 from homeserver.rooms.history import History
 from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.initial_sync import InitialSync
@@ -86,6 +87,7 @@ def build_rooms(
         core.clock,
         name,
         core.key,
+        has_calls=bool(core.settings.calls.livekit_url),
     )
     events = UserEvents(db, names, live, send, memberships, aliases, name)
     return Rooms(
@@ -129,6 +131,13 @@ def build_reading(
     )
     core.tell(reading.heard)
     return reading
+
+
+def build_held_sticky_events(core: Core) -> HeldStickyEvents:
+    """What looks at held sticky events; `HeldStickyEvents.run` is for the caller to run."""
+    held = HeldStickyEvents(core.db, core.names, core.live, core.append, core.committer, core.clock)
+    core.stream.listen(held.heard)
+    return held
 
 
 def _remote_summaries(core: Core) -> FetchedSummaries:

@@ -24,7 +24,7 @@ from homeserver.building.push import (
     build_pushing,
     build_unsubscribing,
 )
-from homeserver.building.rooms import build_reading, build_rooms
+from homeserver.building.rooms import build_held_sticky_events, build_reading, build_rooms
 from homeserver.building.server_notices import build_server_notices
 from homeserver.building.shared_rooms import build_shared_rooms
 from homeserver.building.sync import SyncParts, build_syncs
@@ -137,6 +137,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         appservices=build_appservices(core, bridges, users.sessions, clients, typing),
         delayed_events=delayed.delayed_events,
         delayed_event_timer=delayed.timer,
+        held_sticky_events=build_held_sticky_events(core),
         runner=Runner(
             JobContext(core.db, core.settings, users.deactivation, users.devices, media.upkeep),
             core.clock,

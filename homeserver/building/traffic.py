@@ -18,6 +18,7 @@ from homeserver.other_servers.received_edus import ReceivedEdus
 from homeserver.other_servers.received_transactions import KeptTransactions, KnownVersions
 from homeserver.other_servers.room_servers import RoomServers
 from homeserver.other_servers.sending import Sending
+from homeserver.other_servers.sticky_greetings import StickyGreetings
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.typing import Typing
 from homeserver.users.presence import Presence
@@ -49,11 +50,20 @@ class Traffic:
 def build_traffic(core: Core, servers: RoomServers, parts: TrafficParts) -> Traffic:
     """Put the services together and have them hear of the stream and of typing."""
     db, names, clock, links, name = core.db, core.names, core.clock, core.links, core.server_name
-    backlog = KeptBacklog(db, servers, name, core.committer.number)
+    backlog = KeptBacklog(db, servers, name, core.committer.number, clock)
     sender = Sender(links.client, backlog, links.backoff, name, clock, random.random)
     introductions = Introductions(db, names, servers, parts.device_lists)
     distribution = Distribution(
-        db, names, core.stream, servers, parts.typing, sender, introductions, name, clock
+        db,
+        names,
+        core.stream,
+        servers,
+        parts.typing,
+        sender,
+        introductions,
+        StickyGreetings(db, servers, sender, name, clock),
+        name,
+        clock,
     )
     core.stream.listen(distribution.heard)
     parts.typing.listen(distribution.typing_changed)

@@ -1,9 +1,10 @@
 """What other servers still have to get, read back from the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from federation.outbound.queue_ports import MissedPdus, OutgoingPdu, Progress, QueuedEdu
 from federation.protocol.identifiers import ServerName
+from homeserver.clock import Clock
 from homeserver.other_servers.room_servers import RoomServers
 from storage.changes import StoredEvent
 from storage.database import Pool
@@ -15,19 +16,22 @@ from storage.outgoing import (
     queued_edus,
     waiting_destinations,
 )
+from storage.sticky_events import sticky_among
 
 MOST_OF_ROOM = 500
-"""So many events of a room are sent to a server that was away; it can ask for those before."""
+"""So many events of a room are sent to a server that was away, besides those that are sticky; it
+can ask for those before."""
 
 
 class KeptBacklog:
     """The backlog of all destinations; `number` is this process's among the stream's peers."""
 
-    __slots__ = ("_db", "_number", "_server_name", "_servers")
+    __slots__ = ("_clock", "_db", "_number", "_server_name", "_servers")
 
     def __init__(
-        self, db: Pool, servers: RoomServers, server_name: ServerName, number: int
+        self, db: Pool, servers: RoomServers, server_name: ServerName, number: int, clock: Clock
     ) -> None:
+        self._clock = clock
         self._db = db
         self._servers = servers
         self._server_name = server_name
@@ -46,15 +50,16 @@ class KeptBacklog:
     ) -> MissedPdus:
         """The next events that a destination lacks, up to a position, at most `limit`."""
         by_room = await own_events_of_rooms(
-            self._db, self._server_name, rooms, upto, limit=limit, latest=MOST_OF_ROOM
+            self._db,
+            self._server_name,
+            rooms,
+            upto,
+            self._clock(),
+            limit=limit,
+            latest=MOST_OF_ROOM,
         )
         events = [event for room in by_room.values() for event in room]
-        destinations = await self._servers.destinations(events)
-        theirs = {
-            event.event_nid
-            for event, names in zip(events, destinations, strict=True)
-            if destination in names
-        }
+        theirs = await self._wanted_by(destination, events)
         pdus: list[OutgoingPdu] = []
         covered: dict[int, int] = {}
         for room_nid, room in by_room.items():
@@ -67,6 +72,24 @@ class KeptBacklog:
                 break
             covered[room_nid] = upto if len(room) < limit else position_of(room[-1])
         return MissedPdus(pdus, covered)
+
+    async def _wanted_by(
+        self, destination: ServerName, events: Sequence[StoredEvent]
+    ) -> Collection[int]:
+        """The numbers of the events that a destination has to get.
+
+        They are those of rooms that it was in then, and sticky ones of rooms that it is in now.
+        """
+        destinations = await self._servers.destinations(events)
+        theirs, others = set[int](), dict[int, int]()
+        for event, names in zip(events, destinations, strict=True):
+            if destination in names:
+                theirs.add(event.event_nid)
+            else:
+                others[event.event_nid] = event.room_nid
+        sticky = await sticky_among(self._db, others, self._clock()) if others else set[int]()
+        now = await self._servers.now({others[nid] for nid in sticky})
+        return theirs | {nid for nid in sticky if destination in now.get(others[nid], ())}
 
     async def queued_edus(
         self, destination: ServerName, after: int, limit: int

@@ -83,6 +83,16 @@ class Introducing(Protocol):
         """Users of ours have come into rooms; their profiles may have changed only."""
 
 
+class Greeting(Protocol):
+    """Tells servers that come into rooms what they have missed."""
+
+    def greet(self, joins: Sequence[EventAdded]) -> None:
+        """Users have come into rooms."""
+
+    async def run(self) -> None:
+        """Greet, until cancelled."""
+
+
 class Distribution:
     """Hands the stream over, in one process of all."""
 
@@ -95,6 +105,7 @@ class Distribution:
         typing: Typing,
         sender: Sender,
         introductions: Introducing,
+        greetings: Greeting,
         server_name: ServerName,
         clock: Clock,
     ) -> None:
@@ -105,6 +116,7 @@ class Distribution:
         self._typing = typing
         self._sender = sender
         self._introductions = introductions
+        self._greetings = greetings
         self._server_name = server_name
         self._clock = clock
         self._is_running = False
@@ -148,6 +160,7 @@ class Distribution:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._repeat_typing())
                 group.create_task(self._repeat_presence())
+                group.create_task(self._greetings.run())
                 await self._hand_over(start)
         finally:
             self._is_running = False
@@ -276,6 +289,7 @@ class Distribution:
         ]
         if not new:
             return
+        self._greetings.greet(new)
         room_nids = {join.event.room_nid for join in new}
         servers = await self._servers.now(room_nids)
         present = await present_members(self._db, [nid for nid in room_nids if servers.get(nid)])

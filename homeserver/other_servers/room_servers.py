@@ -62,6 +62,11 @@ class RoomServers:
         rooms = await self._get_rooms(set(room_nids))
         return {room_nid: room.servers for room_nid, room in rooms.items()}
 
+    async def joined(self, room_nids: Iterable[int]) -> dict[int, Mapping[ServerName, int]]:
+        """How many users of each server are in rooms as they stand."""
+        rooms = await self._get_rooms(set(room_nids))
+        return {room_nid: room.state.joined for room_nid, room in rooms.items()}
+
     async def destinations(self, events: Sequence[StoredEvent]) -> list[set[ServerName]]:
         """For each event the other servers that have to get it from this one.
 

@@ -68,6 +68,8 @@ class Append:
         self._layers = layers
         self._committer = committer
         self._clock = clock
+        self.holding: set[int] = set()
+        """Rooms in which sticky events are held, until somebody finds that none are."""
         self._server_name = server_name
         self._forgets_left_rooms = forgets_left_rooms
 
@@ -215,6 +217,8 @@ class Append:
         expires_ts = sticky_until(event.fields, now)
         if expires_ts is None or expires_ts <= now:
             return []
+        if is_held:
+            self.holding.add(event.room_nid)
         return [StickEvent(event.event_nid, event.room_nid, expires_ts, is_held)]
 
     def is_ours(self, user_id: str) -> bool:

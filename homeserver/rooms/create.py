@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from federation.protocol.auth_events import CREATE, auth_event_places
@@ -86,6 +86,8 @@ class RoomCreation:
         clock: Clock,
         server_name: ServerName,
         key: SigningKey,
+        *,
+        has_calls: bool = False,
     ) -> None:
         self._db = db
         self._names = names
@@ -100,6 +102,7 @@ class RoomCreation:
         self._clock = clock
         self._server_name = server_name
         self._key = key
+        self._has_calls = has_calls
         self._last_ts = 0
 
     async def create(
@@ -119,6 +122,8 @@ class RoomCreation:
         """
         self._check_settings(request, is_admin=is_admin)
         request = with_policy(request, self._settings.encryption)
+        if self._has_calls and not request.is_of_the_server and not request.is_space:
+            request = replace(request, open_to_calls=True)
         alias = await self._check_alias(request.alias_localpart, service_id)
         local = [user for user in request.invite if server_of(user) == self._server_name]
         remote = [user for user in request.invite if server_of(user) != self._server_name]

@@ -35,8 +35,7 @@ def with_policy(request: RoomRequest, policy: Policy) -> RoomRequest:
 
 def demands_encryption(request: RoomRequest, policy: Policy) -> bool:
     """Whether a new room is to be encrypted. Spaces are not: nothing is said in them."""
-    is_space = request.creation_content.get("type") == "m.space"
-    if policy == "off" or is_space or request.is_of_the_server:
+    if policy == "off" or request.is_space or request.is_of_the_server:
         return False
     return policy == "all" or is_private(request)
 

@@ -65,8 +65,20 @@ class RoomRequest:
     creation_content: Mapping[str, Any] = field(default_factory=dict)
     initial_state: Sequence[StateEvent] = ()
     power_levels: Mapping[str, Any] = field(default_factory=dict)
+    open_to_calls: bool = False
+    """Whether every member may take part in group calls, unless the creator says otherwise."""
     is_of_the_server: bool = False
     """Whether it is the server itself that speaks in the room."""
+
+    @property
+    def is_space(self) -> bool:
+        """Whether it is a space, in which nobody talks."""
+        return self.creation_content.get("type") == "m.space"
+
+
+CALL_LEVELS: Mapping[str, int] = {"org.matrix.msc3401.call.member": 0}
+"""Members tell by state events that they are in a group call. Element's clients ask for this when
+they create a room; in rooms of other clients only moderators could call otherwise."""
 
 
 def find_preset(name: str | None, *, published: bool) -> Preset:
@@ -169,6 +181,8 @@ def power_levels(request: RoomRequest, creator: UserId, version: RoomVersion) ->
     }
     if version.privileged_creators:
         del content["events"][TOMBSTONE]
+    if request.open_to_calls:
+        content["events"] |= CALL_LEVELS
     content |= request.power_levels
     return with_guarded_tombstone(content) if version.privileged_creators else content
 

@@ -32,6 +32,9 @@ from tests.protocol.push_rooms import ALICE, BOB, ROOM, event, room, text, view
 
 DEFAULTS = Ruleset(ALICE)
 LEGACY = Ruleset(ALICE, predefined=PREDEFINED_WITH_LEGACY_MENTIONS)
+CALL = "org.matrix.msc4075.rtc.notification"
+INVITE_FOR_ME = ".org.matrix.msc4075.rule.rtc.invite_for_me"
+INVITE_FOR_ROOM = ".org.matrix.msc4075.rule.rtc.invite_for_room"
 FOR_THREADS = Ruleset(ALICE, predefined=with_thread_rules(PREDEFINED_RULES))
 
 
@@ -85,6 +88,10 @@ MENTION_ROOM = {"m.mentions": {"room": True}}
         (event({}, "org.matrix.msc3381.poll.start"), ".org.matrix.msc3930.rule.poll_start"),
         (event({}, "org.matrix.msc3381.poll.end"), ".org.matrix.msc3930.rule.poll_end"),
         (event({}, "org.matrix.msc3381.poll.response"), ".org.matrix.msc3930.rule.poll_response"),
+        (event({"m.mentions": {"user_ids": [ALICE]}}, CALL), INVITE_FOR_ME),
+        (event(MENTION_ROOM, CALL), INVITE_FOR_ROOM),
+        (event({"m.mentions": {"user_ids": [BOB]}}, CALL), None),
+        (event({}, "org.matrix.msc4310.rtc.decline"), None),
         (event({}, "m.room.topic", state_key=""), None),
         (event({}, "org.example.unknown"), None),
     ],

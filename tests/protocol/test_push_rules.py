@@ -42,13 +42,15 @@ def own_ids(ruleset: Ruleset, kind: str) -> list[str]:
     return [rule_id for rule_id in ids(ruleset, kind) if not rule_id.startswith(".")]
 
 
-def test_the_predefined_rules_are_those_of_the_specification_and_for_polls_in_order() -> None:
+def test_the_predefined_rules_are_in_the_order_of_the_specification() -> None:
     assert ids(DEFAULTS, "override") == [
         ".m.rule.master",
         ".m.rule.suppress_notices",
         ".m.rule.invite_for_me",
         ".m.rule.member_event",
+        ".org.matrix.msc4075.rule.rtc.invite_for_me",
         ".m.rule.is_user_mention",
+        ".org.matrix.msc4075.rule.rtc.invite_for_room",
         ".m.rule.is_room_mention",
         ".m.rule.tombstone",
         ".m.rule.reaction",
@@ -108,8 +110,10 @@ def test_the_legacy_mention_rules_are_there_when_asked_for() -> None:
     legacy = Ruleset(ALICE, predefined=PREDEFINED_WITH_LEGACY_MENTIONS)
     assert ids(legacy, "content") == [".m.rule.contains_user_name"]
     assert legacy.to_json()["content"][0]["pattern"] == "alice"
-    assert ids(legacy, "override")[4:9] == [
+    assert ids(legacy, "override")[4:11] == [
+        ".org.matrix.msc4075.rule.rtc.invite_for_me",
         ".m.rule.is_user_mention",
+        ".org.matrix.msc4075.rule.rtc.invite_for_room",
         ".m.rule.is_room_mention",
         ".m.rule.contains_display_name",
         ".m.rule.roomnotif",

@@ -23,6 +23,7 @@ from homeserver.other_servers.distribution import Distribution
 from homeserver.other_servers.introductions import Introductions
 from homeserver.other_servers.room_servers import RoomServers
 from homeserver.other_servers.sending import Sending
+from homeserver.other_servers.sticky_greetings import StickyGreetings
 from homeserver.rooms.append import Append
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.ignored_users import IgnoredUsers
@@ -193,14 +194,16 @@ class SendingWorld:
         number = world.committer.number if number is None else number
         backoff = Backoff(self.health, system_clock, lambda: 0.0, self.schedule)
         self.far.backoff = backoff
-        backlog = Forgetful(world.db, self.servers, SERVER, number)
+        backlog = Forgetful(world.db, self.servers, SERVER, number, system_clock)
         sender = Sender(
             self.far, backlog, backoff, SERVER, system_clock, random.random, self.settings
         )
         lists = DeviceLists(world.db, world.committer, system_clock, Federation(), self.servers)
         distribution = Distribution(
             world.db, world.names, self.stream, self.servers, self.typing, sender,
-            Introductions(world.db, world.names, self.servers, lists), SERVER, system_clock,
+            Introductions(world.db, world.names, self.servers, lists),
+            StickyGreetings(world.db, self.servers, sender, SERVER, system_clock, pause_s=0.01),
+            SERVER, system_clock,
         )  # fmt: skip
         self.sender, self.distribution = sender, distribution
         job = asyncio.create_task(Sending(world.db, number, sender, distribution).run())
