@@ -1,6 +1,7 @@
 # make run    a running server          make test   all checks and tests
 # make lock   renew the lock files      make docs   renew the generated documents
 # make interop   hearth and a real Synapse side by side (docs/interoperability.md)
+# make calls   group calls with a real LiveKit (docs/calls.md)
 # make clients   a real web client's code in a headless Chromium (docs/clients.md)
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -12,11 +13,16 @@ COMPILE := $(VENV)-lock/bin/pip-compile --quiet --no-header --generate-hashes --
 # The Python that has Synapse; it is installed unless another one is named.
 SYNAPSE_PYTHON ?= $(abspath $(VENV)-synapse/bin/python)
 
+# The LiveKit server of `make calls`; Go builds it unless another one is named. Later versions need
+# modules that Go cannot fetch.
+LIVEKIT := github.com/livekit/livekit-server/cmd/server@v1.13.5
+LIVEKIT_SERVER ?= $(abspath $(VENV)-calls/livekit/server)
+
 # The browser of `make clients`, unless another one is named.
 CHROMIUM ?= $(shell for b in chromium chromium-browser google-chrome; do command -v $$b && break; done)
 NPM := npm --prefix tests/clients --no-audit --no-fund --no-update-notifier --ignore-scripts
 
-.PHONY: run test lint interop clients docs lock clean
+.PHONY: run test lint interop calls clients docs lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -33,6 +39,14 @@ lint: $(VENV)/installed-for-tests
 interop: $(VENV)/installed-for-tests $(if $(filter $(abspath $(VENV)-synapse)/%,$(SYNAPSE_PYTHON)),$(VENV)-synapse/installed)
 	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) MOTO_SERVER=$(dir $(SYNAPSE_PYTHON))moto_server \
 		$(VENV)/bin/pytest -m interop tests/interop tests/homeserver/media/test_object_store.py
+
+calls: $(VENV)/installed-for-tests $(VENV)-calls/installed
+	@command -v go > /dev/null || test -x $(LIVEKIT_SERVER) || \
+		echo "LiveKit cannot be built without Go; install it, or name a LiveKit: make calls LIVEKIT_SERVER=…" >&2
+	@test -x $(LIVEKIT_SERVER) || ! command -v go > /dev/null || { echo "building $(LIVEKIT)"; \
+		CGO_ENABLED=0 GOBIN=$(dir $(LIVEKIT_SERVER)) go install -trimpath -ldflags="-s -w" $(LIVEKIT); }
+	LIVEKIT_SERVER=$(LIVEKIT_SERVER) LIVEKIT_PYTHON=$(abspath $(VENV)-calls/bin/python) \
+		$(VENV)/bin/pytest -m calls tests/calls
 
 clients: $(VENV)/installed-for-tests tests/clients/node_modules/installed
 	CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m clients tests/clients
@@ -65,6 +79,13 @@ $(VENV)-synapse/installed: requirements-interop.txt
 	@$(VENV)-synapse/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-interop.txt
 	@touch $@
 
+$(VENV)-calls/installed: requirements-calls.txt
+	@test -n "$(PYTHON)" || { echo "The client library of LiveKit needs Python; name it: make PYTHON=…" >&2; exit 1; }
+	@echo "installing the client library of LiveKit into $(VENV)-calls"
+	@$(PYTHON) -m venv --clear $(VENV)-calls
+	@$(VENV)-calls/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-calls.txt
+	@touch $@
+
 tests/clients/node_modules/installed: tests/clients/package-lock.json
 	@command -v npm > /dev/null || { echo "Node.js 18 or newer with npm is needed" >&2; exit 1; }
 	@echo "installing web clients into tests/clients/node_modules"
@@ -76,7 +97,8 @@ lock:
 	$(COMPILE) --build-deps-for=editable --output-file requirements.txt pyproject.toml
 	$(COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt pyproject.toml
 	$(COMPILE) --allow-unsafe --output-file requirements-interop.txt tests/interop/requirements.in
+	$(COMPILE) --output-file requirements-calls.txt tests/calls/requirements.in
 	$(NPM) --omit-lockfile-registry-resolved --package-lock-only update
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse $(VENV)-calls tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -34,6 +34,11 @@ class LiveKitFailed(MatrixError):
 
     status = 500
 
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Why, for the operator: clients are told no more than that it failed."""
+
 
 class LiveKit:
     """The API of one LiveKit server."""
@@ -53,7 +58,7 @@ class LiveKit:
             "max_participants": 0,
         }
         if await self._call("CreateRoom", {"roomCreate": True}, wanted) is None:
-            raise LiveKitFailed("Unable to create room on SFU")
+            raise self._failure("CreateRoom", "it says that there is no such room")
 
     async def is_in_room(self, room: str, identity: str) -> bool:
         """Whether a participant is connected. Raises `LiveKitFailed`."""
@@ -101,10 +106,9 @@ class LiveKit:
         return answer
 
     def _failure(self, method: str, reason: str) -> LiveKitFailed:
-        # The reason is for the operator: clients are told no more than that it failed.
         log.warning("LiveKit at %s has not done %s: %s", self._api_url, method, reason)
         what = "create room on" if method == "CreateRoom" else "ask"
-        return LiveKitFailed(f"Unable to {what} SFU")
+        return LiveKitFailed(f"Unable to {what} SFU", reason)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -18,6 +18,7 @@ from homeserver.appservices.registrations import (
     find_risks,
     load_registrations,
 )
+from homeserver.cli.call_checks import check_calls
 from homeserver.cli.database import database_of
 from homeserver.cli.finding import Finding, State
 from homeserver.cli.network_checks import (
@@ -49,6 +50,7 @@ async def check_everything(settings: Settings, path: Path) -> list[Finding]:
     found += check_ports(settings.listen)
     found += await check_mail(settings)
     found.append(await check_pictures(settings))
+    found += await check_calls(settings)
     over_the_network = [
         asyncio.to_thread(check_clock, settings),
         asyncio.to_thread(check_dns, settings),

@@ -111,14 +111,15 @@ def _complete_calls(calls: Calls, base: Path, public_baseurl: str) -> Calls:
     """Where LiveKit and its tokens are to be had; the secret as its file has it."""
     if not calls.livekit_url:
         return calls
-    secret = calls.api_secret
-    if calls.api_secret_file:
-        secret = _read_secret("calls.api_secret", secret, base / calls.api_secret_file)
+    secret, file = calls.api_secret, calls.api_secret_file
+    if file:
+        secret, file = _read_secret("calls.api_secret", secret, base / file), str(base / file)
     by_http = "http" + calls.livekit_url.removeprefix("ws")
     return replace(
         calls,
         livekit_api_url=(calls.livekit_api_url or by_http).rstrip("/"),
         api_secret=secret,
+        api_secret_file=file,
         service_url=(calls.service_url or f"{public_baseurl}/livekit/jwt").rstrip("/"),
     )
 

@@ -59,6 +59,12 @@ class ServerProcess:
         )
         self.config.write_text(text + more_config)
 
+    @property
+    def pid(self) -> int:
+        """The number of the process, which runs."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-P", "-m", "homeserver", "run", "--config", str(self.config)]

@@ -58,9 +58,9 @@ class Listener:
         """Listen from now on."""
         return cls(client, room_id, (await client.sync())["next_batch"])
 
-    async def hear(self, wanted: int = 1) -> list[dict[str, Any]]:
+    async def hear(self, wanted: int = 1, within_s: float = WITHIN_S) -> list[dict[str, Any]]:
         """The events of the timeline, once there are so many."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             while len(self.heard) < wanted:
                 answer = await self._client.sync(self._since, timeout_ms=30_000)
                 room = answer["rooms"].get("join", {}).get(self._room_id, {})

@@ -73,6 +73,8 @@ class PlayedLiveKit:
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.Response(text="OK")
         body = json.loads(await request.read())
         claims = opened(request.headers["Authorization"].removeprefix("Bearer "))
         assert claims["iss"] == KEY_NAME
