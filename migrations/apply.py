@@ -1,7 +1,9 @@
 """Brings the database to the newest shape: pending migrations in order, under a lock, checksummed.
 
 A migration is a file `NNNN_what_it_does.sql`; it runs in one transaction together with the record
-that it ran, so an interrupted start leaves either all of it or nothing.
+that it ran, so an interrupted start leaves either all of it or nothing. What takes long on a large
+database is no migration: a column that is to be filled is added empty, and a job of the server
+fills it batch by batch (homeserver/jobs), each run going on where the last one ended.
 """
 
 import hashlib
@@ -21,6 +23,14 @@ CREATE_LEDGER = """
         applied_at timestamptz NOT NULL DEFAULT now()
     )
 """
+
+
+NOTICE_LOSS = """
+    SELECT set_config('client_connection_check_interval', '1s', true)
+     WHERE current_setting('server_version_num')::integer >= 140000
+"""
+"""Has PostgreSQL give a statement up when the program that began it was killed. It would otherwise
+go on to its end, with the lock that the next start waits for, only to be undone."""
 
 
 class MigrationError(Exception):
@@ -105,6 +115,7 @@ def check_applied(steps: Sequence[Migration], applied: dict[int, str]) -> None:
 
 async def _apply(db: Connection, step: Migration) -> None:
     async with db.transaction():
+        await db.execute(NOTICE_LOSS)
         await db.execute(step.sql)
         await db.execute(
             "INSERT INTO migrations (number, name, checksum) VALUES ($1, $2, $3)",

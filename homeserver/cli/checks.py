@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,16 +28,19 @@ from homeserver.cli.network_checks import (
     check_public_url,
     check_well_known,
 )
+from homeserver.cli.upgrade_checks import pending_migrations
 from homeserver.config.keys import KeyFileError, load_signing_keys
 from homeserver.config.sections.server import Listener
 from homeserver.config.settings import Settings
-from migrations.apply import MigrationError, check_applied, load_migrations
+from migrations.apply import MigrationError
+from storage.backups import find_last_backup
 from storage.cluster import ClusterError
 from storage.postgres_binaries import OLDEST_MAJOR, BinariesNotFound
 
 __all__ = ["Finding", "State", "check_everything"]
 
 LITTLE_SPACE_MB = 1_000
+OLD_BACKUP_DAYS = 7
 NO_SPACE_MB = 100
 
 
@@ -46,7 +50,7 @@ async def check_everything(settings: Settings, path: Path) -> list[Finding]:
     found += check_permissions(settings, path)
     found += check_appservices(settings)
     found.append(check_disk(settings.server.data_dir))
-    found.append(await check_database(settings))
+    found += await check_database(settings)
     found += check_ports(settings.listen)
     found += await check_mail(settings)
     found.append(await check_pictures(settings))
@@ -149,49 +153,53 @@ def check_disk(data_dir: Path) -> Finding:
     return Finding("disk", State.OK, f"{message}.")
 
 
-async def check_database(settings: Settings) -> Finding:
-    """The database answers, is recent enough and has a shape that this version knows."""
+async def check_database(settings: Settings) -> list[Finding]:
+    """The database answers, is recent enough, has a known shape, and was backed up of late."""
     subject = "database"
     try:
         async with database_of(settings) as dsn:
-            return await _check_connection(dsn)
+            connection = await asyncpg.connect(dsn, timeout=10)
+            try:
+                return [await _check_connection(connection), *await _check_backup(connection)]
+            finally:
+                await connection.close()
     except (ClusterError, BinariesNotFound) as error:
-        return Finding(subject, State.FAIL, str(error))
+        return [Finding(subject, State.FAIL, str(error))]
     except MigrationError as error:
-        return Finding(subject, State.FAIL, f"{error}.")
+        return [Finding(subject, State.FAIL, f"{error}.")]
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-        return Finding(
-            subject, State.FAIL, f"{error or 'no answer'}; check database.url and the server there."
-        )
+        message = f"{error or 'no answer'}; check database.url and the server there."
+        return [Finding(subject, State.FAIL, message)]
 
 
-async def _check_connection(dsn: str) -> Finding:
+async def _check_backup(connection: asyncpg.Connection) -> list[Finding]:
+    """The last backup is not old; nothing is said of a server that nobody uses yet."""
+    last = await find_last_backup(connection)
+    if last is not None:
+        days = (time.time() - last.finished_ts / 1000) / 86_400
+        state = State.WARN if days > OLD_BACKUP_DAYS else State.OK
+        cure = "; make one with `hearth backup`" if state is State.WARN else ""
+        return [Finding("backup", state, f"The last one is {days:.1f} days old{cure}.")]
+    if await connection.fetchval("SELECT to_regclass('accounts')") is None:
+        return []
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM accounts)"):
+        return []
+    return [Finding("backup", State.WARN, "There never was one; make one with `hearth backup`.")]
+
+
+async def _check_connection(connection: asyncpg.Connection) -> Finding:
     subject = "database"
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        version = connection.get_server_version()
-        if version.major < OLDEST_MAJOR:
-            message = f"PostgreSQL {version.major} is too old; {OLDEST_MAJOR} is the oldest."
-            return Finding(subject, State.FAIL, message)
-        encoding = await connection.fetchval("SHOW server_encoding")
-        if encoding != "UTF8":
-            message = f"Its encoding is {encoding}; make a database with ENCODING 'UTF8'."
-            return Finding(subject, State.FAIL, message)
-        pending = await _pending_migrations(connection)
-    finally:
-        await connection.close()
+    version = connection.get_server_version()
+    if version.major < OLDEST_MAJOR:
+        message = f"PostgreSQL {version.major} is too old; {OLDEST_MAJOR} is the oldest."
+        return Finding(subject, State.FAIL, message)
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        message = f"Its encoding is {encoding}; make a database with ENCODING 'UTF8'."
+        return Finding(subject, State.FAIL, message)
+    pending = len(await pending_migrations(connection))
     shape = f"{pending} changes of its shape come with the next start" if pending else "up to date"
     return Finding(subject, State.OK, f"PostgreSQL {version.major} answers, {shape}.")
-
-
-async def _pending_migrations(connection: asyncpg.Connection) -> int:
-    """How many migrations are yet to be applied. Raises `MigrationError`."""
-    steps = load_migrations()
-    if await connection.fetchval("SELECT to_regclass('migrations')") is None:
-        return len(steps)
-    rows = await connection.fetch("SELECT number, checksum FROM migrations")
-    check_applied(steps, {row["number"]: row["checksum"] for row in rows})
-    return len(steps) - len(rows)
 
 
 async def check_mail(settings: Settings) -> list[Finding]:

@@ -17,6 +17,7 @@ from homeserver.cli import (
     media,
     restore,
     run,
+    upgrade,
     user,
 )
 from homeserver.cli.errors import CommandError
@@ -39,6 +40,7 @@ app.add_typer(mail.app, name="mail")
 app.add_typer(appservice.app, name="appservice")
 app.add_typer(backup.app, name="backup")
 app.command("restore")(restore.restore)
+app.command("upgrade")(upgrade.upgrade)
 app.command("psql", context_settings=database.PSQL_CONTEXT)(database.psql)
 app.command("doctor")(doctor.doctor)
 
