@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import os
 import random
+import re
 import statistics
 import subprocess
 import tempfile
@@ -30,6 +31,7 @@ MEBIBYTE = 1_048_576
 USERS = 8
 FILE_BYTES = 2 * MEBIBYTE
 WRITES_EVERY_S = 0.05
+SAMPLED_EVERY_S = 0.02
 
 
 def main() -> None:
@@ -121,10 +123,22 @@ async def measured(*arguments: str, cwd: Path | None = None) -> Cost:
 def _measured(arguments: list[str], cwd: Path | None) -> Cost:
     began = time.monotonic()
     process = subprocess.Popen(arguments, cwd=cwd, env=ENVIRONMENT)
+    highest = 0.0
+    # What wait4 tells of memory is at least that of this process, which the child began as.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        highest = max(highest, high_water(process.pid))
+        time.sleep(SAMPLED_EVERY_S)
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, arguments
     cpu = usage.ru_utime + usage.ru_stime
-    return Cost(time.monotonic() - began, cpu, usage.ru_maxrss / 1024)
+    return Cost(time.monotonic() - began, cpu, highest)
+
+
+def high_water(pid: int) -> float:
+    """The most memory that a process has had resident so far, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def show(what: str, cost: Cost) -> None:
