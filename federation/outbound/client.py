@@ -256,10 +256,13 @@ class FederationClient:
         headers: Mapping[str, str],
         content: bytes | None,
     ) -> aiohttp.ClientResponse:
+        headers = {**headers, "Host": target.host_header}
+        if not self._connections.may_stay_open(target.host, target.port):
+            headers["Connection"] = "close"
         return await self._connections.session().request(
             method,
             url_of(target, uri),
-            headers={**headers, "Host": target.host_header},
+            headers=headers,
             data=content,
             server_hostname=target.tls_name,
             allow_redirects=False,

@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 import sys
+from collections import OrderedDict
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,9 @@ CONNECT_TIMEOUT_S = 10.0
 """For each address of a server: connection and TLS handshake."""
 MAX_CONNECTIONS = 200
 MAX_CONNECTIONS_TO_ONE = 10
+MAX_KEPT_OPEN = 100
+"""Places to which connections stay open after use. Each takes 60 KB, and after hours without a link
+there are as many to talk to at once as there are other servers."""
 KEPT_OPEN_S = 30.0
 ADDRESSES_KEPT_S = 60
 UNACKNOWLEDGED_MS = 15_000
@@ -91,7 +95,7 @@ def open_socket(guard: AddressGuard, address_info: Any) -> socket.socket:
 class Connections:
     """The guarded session, opened when it is first needed and closed with the server."""
 
-    __slots__ = ("_guard", "_keepalive_s", "_resolver", "_session", "_tls")
+    __slots__ = ("_guard", "_keepalive_s", "_kept_open", "_resolver", "_session", "_tls")
 
     def __init__(
         self,
@@ -105,6 +109,8 @@ class Connections:
         self._guard = guard
         self._tls = tls
         self._keepalive_s = keepalive_s
+        self._kept_open: OrderedDict[tuple[str, int], float] = OrderedDict()
+        """Places with the time until which a connection may be open, the earliest in front."""
         self._session: aiohttp.ClientSession | None = None
 
     def session(self) -> aiohttp.ClientSession:
@@ -112,6 +118,17 @@ class Connections:
         if self._session is None:
             self._session = open_session(self._resolver, self._guard, self._tls, self._keepalive_s)
         return self._session
+
+    def may_stay_open(self, host: str, port: int) -> bool:
+        """Whether a connection to a place that is used now may be kept for later."""
+        kept, now_s = self._kept_open, asyncio.get_running_loop().time()
+        while kept and next(iter(kept.values())) <= now_s:
+            kept.popitem(last=False)
+        if (host, port) not in kept and len(kept) >= MAX_KEPT_OPEN:
+            return False
+        kept[host, port] = now_s + self._keepalive_s
+        kept.move_to_end((host, port))
+        return True
 
     async def can_connect(self, host: str, port: int) -> bool:
         """Whether anything listens there: a TCP connection, and nothing else."""

@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -76,13 +77,14 @@ class FarServer:
         address: str,
         database_url: str,
         session: aiohttp.ClientSession,
-        process: "subprocess.Popen[bytes]",
+        begin: Callable[[], "subprocess.Popen[bytes]"],
         log: Path,
     ) -> None:
         self.name = f"{address}:8448"
         self.database_url = database_url
         self._session = session
-        self._process = process
+        self._begin = begin
+        self._process = begin()
         self._log = log
 
     async def ready(self) -> None:
@@ -92,8 +94,23 @@ class FarServer:
                 assert self._process.poll() is None, self._log.read_text()
                 await asyncio.sleep(0.02)
 
+    async def end(self) -> None:
+        """End it as an operator does."""
+        self._process.terminate()
+        await asyncio.to_thread(self._process.wait)
+
+    async def restart(self) -> None:
+        """End it, start it again, and wait until it answers."""
+        await self.end()
+        self._process = self._begin()
+        await self.ready()
+
+    def nobody(self) -> Client:
+        """A client that is not logged in."""
+        return Client(self._session, f"http://127.0.0.1:{CLIENT_PORT}")
+
     async def user(self, localpart: str) -> Client:
-        client = Client(self._session, f"http://127.0.0.1:{CLIENT_PORT}")
+        client = self.nobody()
         body = {
             "username": localpart,
             "password": "a password that is long",
@@ -120,8 +137,12 @@ async def far_server(
     authority: Authority,
     directory: Path,
     federation: str = "",
+    name_servers: Path | None = None,
 ) -> AsyncIterator[FarServer]:
-    """A server at an address of the namespace; `federation` are lines for that section."""
+    """A server at an address of the namespace; `federation` are lines for that section.
+
+    It looks names up as the file `name_servers` says, in place of /etc/resolv.conf.
+    """
     directory.mkdir()
     certificate, key = authority.issue(address)
     connector = aiohttp.TCPConnector(socket_factory=namespace.open_socket)
@@ -140,16 +161,21 @@ async def far_server(
                 )
             )
             log = directory / "hearth.log"
-            process = start(namespace, config, log)
+            begin = partial(start, namespace, config, log, name_servers)
+            server = FarServer(address, url, session, begin, log)
             try:
-                yield FarServer(address, url, session, process, log)
+                yield server
             finally:
-                process.terminate()
-                await asyncio.to_thread(process.wait)
+                await server.end()
 
 
-def start(namespace: Namespace, config: Path, log_file: Path) -> "subprocess.Popen[bytes]":
+def start(
+    namespace: Namespace, config: Path, log_file: Path, name_servers: Path | None
+) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-P", "-m", "homeserver", "run", "--config", str(config)]
+    if name_servers is not None:
+        mounted = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", mounted, str(name_servers), *command]
     with log_file.open("ab") as log, namespace.entered():
         return subprocess.Popen(
             command,
