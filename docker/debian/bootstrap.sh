@@ -200,7 +200,7 @@ request_certificate() {
     certbot "$@" || fail "$EXIT_CERTIFICATE" "certbot could not obtain a certificate" \
         "it asks at port 80 of $(certificate_names | tr '\n' ' ')from outside: look at DNS and port forwarding" \
         "then call this again"
-    "$ROOT$ETC/run" reload
+    systemctl reload hearth-nginx
 }
 
 # -- the way back -----------------------------------------------------------------------------

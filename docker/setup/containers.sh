@@ -40,7 +40,7 @@ role_of() {
 }
 
 archive_ending() {
-    if wants_bundles; then say bundle.tar.gz; else say image.tar; fi
+    if wants_bundles; then say bundle.tar.gz; else say oci.tar; fi
 }
 
 # archive_of IMAGE: the newest downloaded archive of it, below IMAGES.
@@ -61,35 +61,46 @@ archive_of() {
 check_archives() {
     for image in $(container_names); do
         archive=$(archive_of "$image")
-        if [ -z "$archive" ]; then
-            [ -e "$ROOT$DATA/bundles/$(role_of "$image")/shipped.json" ] ||
-                is_loaded "$image" || fail "$EXIT_RUNTIME" \
-                "there is no archive of $image for $ARCHITECTURE in $IMAGES" \
-                "put $image-VERSION-$ARCHITECTURE.$(archive_ending) and its .sha256 there"
-            continue
+        if [ -n "$archive" ]; then
+            check_sum "$archive"
+        elif ! is_installed "$image"; then
+            fail "$EXIT_RUNTIME" "there is no archive of $image for $ARCHITECTURE in $IMAGES" \
+                "put $image-VERSION-$ARCHITECTURE.$(archive_ending) and SHA256SUMS there"
         fi
-        check_sum "$IMAGES/$archive"
     done
 }
 
-# check_sum FILE: against FILE.sha256, which has the sum and the name.
-check_sum() {
-    [ -f "$ROOT$1.sha256" ] || fail "$EXIT_RUNTIME" "there is no $1.sha256 to check the archive with"
-    wanted=$(cut -d ' ' -f 1 <"$ROOT$1.sha256")
-    # Looking at tens of megabytes takes a router some seconds: once a file.
-    ! is_unpacked "$1" || return 0
-    [ "$(sum_of "$ROOT$1")" = "$wanted" ] || fail "$EXIT_RUNTIME" \
-        "$1 is not what its .sha256 says" "it did not arrive whole: download it again"
+# sum_in_list ARCHIVE: what SHA256SUMS says of it.
+sum_in_list() {
+    awk -v name="$1" '$2 == name || $2 == "*" name { print $1 }' "$ROOT$IMAGES/SHA256SUMS" 2>/dev/null || true
 }
 
-# unpacked_name FILE: hearth-0.1.0-arm64 for …/hearth-0.1.0-arm64.bundle.tar.gz
+check_sum() {
+    wanted=$(sum_in_list "$1")
+    [ -n "$wanted" ] || fail "$EXIT_RUNTIME" "$IMAGES/SHA256SUMS says nothing of $1" \
+        "download it with the archives"
+    # Looking at tens of megabytes takes a router some seconds: once a file.
+    ! is_unpacked "$1" || return 0
+    [ "$(sum_of "$ROOT$IMAGES/$1")" = "$wanted" ] || fail "$EXIT_RUNTIME" \
+        "$IMAGES/$1 is not what SHA256SUMS says" "it did not arrive whole: download it again"
+}
+
+# unpacked_name ARCHIVE: hearth-0.1.0-arm64 for hearth-0.1.0-arm64.bundle.tar.gz
 unpacked_name() {
-    basename "$1" | sed 's/\.bundle\.tar\.gz$//; s/\.image\.tar$//'
+    say "${1%."$(archive_ending)"}"
 }
 
 is_unpacked() {
     mark=$ROOT$DATA/bundles/$(unpacked_name "$1").sha256
-    [ -f "$mark" ] && cmp -s "$mark" "$ROOT$1.sha256"
+    [ -f "$mark" ] && [ "$(cat "$mark")" = "$(sum_in_list "$1")" ]
+}
+
+is_installed() {
+    if wants_bundles; then
+        [ -e "$ROOT$DATA/bundles/$(role_of "$1")/shipped.json" ]
+    else
+        [ -f "$ROOT$DATA/bundles/$(role_of "$1").loaded" ]
+    fi
 }
 
 install_containers() {
@@ -97,8 +108,8 @@ install_containers() {
     ! wants_bundles || make_directory "$ETC/bundles" 0755 0:0
     for image in $(container_names); do
         archive=$(archive_of "$image")
-        if [ -n "$archive" ] && ! is_unpacked "$IMAGES/$archive"; then
-            install_archive "$image" "$IMAGES/$archive"
+        if [ -n "$archive" ] && ! is_unpacked "$archive"; then
+            install_archive "$image" "$archive"
         fi
         ! wants_bundles || adapt_bundle "$(role_of "$image")"
     done
@@ -107,26 +118,26 @@ install_containers() {
 install_archive() {
     name=$(unpacked_name "$2")
     if wants_bundles; then
-        doing "unpack $2 to $DATA/bundles/$name" || return 0
+        doing "unpack $IMAGES/$2 to $DATA/bundles/$name" || return 0
         back_up_database "$1"
         rm -rf "$ROOT$DATA/bundles/$name.part"
         mkdir -p "$ROOT$DATA/bundles/$name.part"
-        tar -xzf "$ROOT$2" -C "$ROOT$DATA/bundles/$name.part" ||
-            fail "$EXIT_FAILED" "$2 could not be unpacked"
+        tar -xzf "$ROOT$IMAGES/$2" -C "$ROOT$DATA/bundles/$name.part" ||
+            fail "$EXIT_FAILED" "$IMAGES/$2 could not be unpacked"
         # What is changed for this machine, or by hand, outlives the bundle.
         mv "$ROOT$DATA/bundles/$name.part/config.json" "$ROOT$DATA/bundles/$name.part/shipped.json"
         ln -s "$ETC/bundles/$(role_of "$1").json" "$ROOT$DATA/bundles/$name.part/config.json"
-        rm -rf "${ROOT:?}$DATA/bundles/${name:?}"
+        rm -rf "$ROOT${DATA:?}/bundles/${name:?}"
         mv "$ROOT$DATA/bundles/$name.part" "$ROOT$DATA/bundles/$name"
         remove_old_bundles "$(role_of "$1")" "$name"
         switch_to_bundle "$(role_of "$1")" "$name"
     else
         doing "load $2 into $RUNTIME_COMMAND" || return 0
         back_up_database "$1"
-        "$RUNTIME_COMMAND" load -q -i "$ROOT$2" || fail "$EXIT_FAILED" "$RUNTIME_COMMAND did not take $2"
+        "$RUNTIME_COMMAND" load -q -i "$ROOT$IMAGES/$2" || fail "$EXIT_FAILED" "$RUNTIME_COMMAND did not take $2"
         say "$name" >"$ROOT$DATA/bundles/$(role_of "$1").loaded"
     fi
-    cp "$ROOT$2.sha256" "$ROOT$DATA/bundles/$name.sha256"
+    sum_in_list "$2" >"$ROOT$DATA/bundles/$name.sha256"
     PUT=written
     changed "$(role_of "$1")"
 }
@@ -146,10 +157,6 @@ remove_old_bundles() {
         *) rm -rf "$old" ;;
         esac
     done
-}
-
-is_loaded() {
-    [ -f "$ROOT$DATA/bundles/$(role_of "$1").loaded" ]
 }
 
 # adapt_bundle ROLE: how the bundle is run, with this machine's directories in place of its own.
@@ -175,12 +182,11 @@ back_up_database() {
     esac
     back_up
     if service_is_running && [ -x "$ROOT$ETC/run" ]; then
-        file=/data/backups/before-$(unpacked_name "$(archive_of "$1")")
         mkdir -p "$ROOT$DATA/data/backups"
         set_access "$DATA/data/backups" 0700 "$CONTAINER_USER"
-        "$ROOT$ETC/run" in hearth hearth backup "$file" || fail "$EXIT_FAILED" \
-            "the database could not be backed up, so nothing was changed" \
-            "try it by hand: $ETC/run in hearth hearth backup $file"
+        "$ROOT$ETC/run" in hearth hearth backup /data/backups --media index --keep 3 ||
+            fail "$EXIT_FAILED" "the database could not be backed up, so nothing was changed" \
+                "try it by hand: $ETC/run in hearth hearth backup /data/backups --media index"
     fi
 }
 

@@ -150,6 +150,7 @@ remove_ours() {
         rm -f "$ROOT$1" "$ROOT$1.new"
     else
         say "  keep $1, which was changed by hand"
+        [ "$DRY_RUN" = yes ] || rm -f "$ROOT$1.new"
     fi
 }
 

@@ -14,7 +14,7 @@ usage() {
 }
 
 main() {
-    ENV_FILE=$ETC/.env
+    ENV_FILE=${DEFAULT_ENV:-$ETC/.env}
     MODE=install
     ASK=yes
     ONLY_SHOW=no
@@ -212,7 +212,7 @@ removing() {
     for directory in "$DATA/bundles" "$STATE"; do
         [ -d "$ROOT$directory" ] || continue
         doing "remove $directory" || continue
-        rm -rf "${ROOT:?}$directory"
+        rm -rf "$ROOT${directory:?}"
     done
     if [ "$DRY_RUN" = no ]; then
         rmdir "$ROOT$ETC/config" "$ROOT$ETC/livekit" "$ROOT$ETC/nginx" "$ROOT$ETC/bundles" 2>/dev/null ||

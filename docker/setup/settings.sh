@@ -10,7 +10,7 @@ HOST|name|$DOMAIN|The name under which this machine is reached from outside.
 SERVE_DOMAIN|switch|no|Where HOST is another name: DOMAIN leads here too, and its .well-known files are served here.
 DATA|directory|/srv/hearth|Where everything is kept that grows: the database, media, bundles. Not on a router's own flash.
 RUNTIME|choice:auto,crun,uxc,runc,podman,docker|auto|What runs the containers; auto is the first of these that is installed.
-IMAGES|directory|$DATA/images|The directory with the downloaded bundles or images and their .sha256 files.
+IMAGES|directory|$DATA/images|The directory with the downloaded bundles (or images, for podman and docker) and their SHA256SUMS.
 HTTPS_PORT|port|443|The port for clients, and for other servers.
 FEDERATION_PORT|port0|8448|The port at which other servers look where there is no .well-known file; 0 is none.
 HTTP_PORT|port0|80|The port that leads to HTTPS and serves what certificate authorities ask for; 0 is none.
@@ -34,7 +34,7 @@ TURN_LAST_RELAY_PORT|port|50100|The last one.
 REGISTRATION|switch|no|Let people register themselves with a token that an administrator gives out.
 MAX_UPLOAD_MB|number|50|The largest file that may be uploaded, in MiB.
 REMOTE_MEDIA_MB|number|512|How much other servers' files may take here, in MiB.
-LOW_BANDWIDTH|switch|no|Spare a slow uplink: no presence.
+LOW_BANDWIDTH|switch|no|Spare a slow uplink (docs/low-bandwidth.md).
 ADMIN_API|switch|yes|Serve the administration API, to the networks at home only.
 METRICS|switch|no|Serve figures for Prometheus, to this machine only.
 DATABASE_URL|url||A PostgreSQL elsewhere. Empty: hearth keeps its own below DATA.
@@ -158,6 +158,11 @@ complaint_about() {
         *[!A-Za-z0-9/._+-]* | *..*) say "'$2' has characters that a path here cannot have" ;;
         /?*) ;;
         *) say "'$2' does not begin with /" ;;
+        esac
+        ;;
+    profiles)
+        case $2 in
+        *[!a-z,]*) say "'$2' is not a list of profiles with commas between" ;;
         esac
         ;;
     certificate)

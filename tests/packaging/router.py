@@ -62,6 +62,8 @@ class Run:
 class Router:
     """A fresh OpenWRT with a disk at /mnt/usb, LuCI out of the way and the downloads in place."""
 
+    script = BOOTSTRAP
+
     def __init__(self, directory: Path) -> None:
         self.root = directory / "root"
         self.fake = directory / "fake"
@@ -73,7 +75,7 @@ class Router:
 
     def copy_to(self, directory: Path) -> "Router":
         """Another router on which the same has happened."""
-        copy = Router.__new__(Router)
+        copy = type(self).__new__(type(self))
         copy.root, copy.fake = directory / "root", directory / "fake"
         shutil.copytree(self.root, copy.root, symlinks=True)
         shutil.copytree(self.fake, copy.fake, symlinks=True)
@@ -172,8 +174,8 @@ class Router:
                 entry.mode = 0o644
                 archive.addfile(entry, io.BytesIO(text.encode()))
         path.write_bytes(gzip.compress(contents.getvalue(), mtime=0))
-        digest = sha256(path.read_bytes()).hexdigest()
-        path.with_name(path.name + ".sha256").write_text(f"{digest}  {path.name}\n")
+        with (images / "SHA256SUMS").open("a") as sums:
+            sums.write(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
         return path
 
     def listen(self, port: int, program: str) -> None:
@@ -195,7 +197,7 @@ class Router:
             [
                 busybox,
                 "ash",
-                str(BOOTSTRAP),
+                str(self.script),
                 "--env",
                 str(self.root / "etc/hearth/.env"),
                 *arguments,

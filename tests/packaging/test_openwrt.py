@@ -322,7 +322,9 @@ def test_a_newer_bundle_takes_the_place_of_the_older_one(ready: Router) -> None:
     bundles = ready.root / "mnt/usb/hearth/bundles"
     assert (bundles / "hearth").readlink() == Path("hearth-0.10.0-arm64")
     assert (bundles / "hearth-0.1.0-arm64" / "rootfs" / "version").read_text() == "0.1.0"
-    assert "hearth restart" in ready.noted("log").split("acme is asked", 1)[1]
+    log = ready.noted("log").split("acme is asked", 1)[1]
+    assert "exec hearth hearth backup /data/backups" in log.split("hearth restart")[0]
+    assert "hearth restart" in log
 
 
 def test_how_a_bundle_is_run_can_be_edited_and_outlives_an_upgrade(ready: Router) -> None:
@@ -338,7 +340,7 @@ def test_a_download_that_did_not_arrive_whole_is_refused(router: Router) -> None
     path.write_bytes(path.read_bytes()[:-1])
     done = router.run("--yes")
     assert done.status == RUNTIME
-    assert "is not what its .sha256 says" in done.errors
+    assert "is not what SHA256SUMS says" in done.errors
     assert not router.has(TOML)
 
 

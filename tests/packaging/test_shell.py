@@ -9,8 +9,11 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 ENTRY_POINTS = sorted((REPOSITORY / "docker").glob("*/*.sh"))
 PARTS = sorted((REPOSITORY / "docker" / "setup").glob("*.sh"))
-STAND_INS = sorted((Path(__file__).parent / "openwrt").iterdir())
-SOURCED = "docker/setup/"
+STAND_INS = [
+    path
+    for platform in ("openwrt", "debian")
+    for path in sorted((Path(__file__).parent / platform).iterdir())
+]
 
 
 def is_run(script: Path) -> bool:
