@@ -18,6 +18,7 @@ from federation.protocol.errors import MatrixError
 from federation.protocol.identifiers import ServerName
 from homeserver.calls import leave as steps
 from homeserver.calls.leave import Act, Leave, Phase
+from homeserver.calls.livekit import LiveKitFailed
 from homeserver.calls.ports import DelayedEvents, LiveKitRooms
 from homeserver.clock import Clock
 from storage.call_leaves import (
@@ -273,7 +274,8 @@ class Leaves:
     async def _is_there(self, key: Key) -> bool | None:
         try:
             return await self._rooms.is_in_room(*key)
-        except MatrixError:
+        except LiveKitFailed as error:
+            log.info("LiveKit cannot be asked after a participant: %s", error.reason)
             return None
 
     async def _try(self, step: Callable[[str], Awaitable[object]], leave: Leave) -> bool | None:

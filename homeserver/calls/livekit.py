@@ -57,8 +57,11 @@ class LiveKit:
             "departure_timeout": DEPARTURE_TIMEOUT_S,
             "max_participants": 0,
         }
-        if await self._call("CreateRoom", {"roomCreate": True}, wanted) is None:
-            raise self._failure("CreateRoom", "it says that there is no such room")
+        try:
+            await self._call("CreateRoom", {"roomCreate": True}, wanted)
+        except LiveKitFailed as error:
+            log.warning("LiveKit at %s makes no room: %s", self._api_url, error.reason)
+            raise
 
     async def is_in_room(self, room: str, identity: str) -> bool:
         """Whether a participant is connected. Raises `LiveKitFailed`."""
@@ -96,19 +99,16 @@ class LiveKit:
                 answer = _decode(await response.content.read(MAX_ANSWER_BYTES))
                 status = response.status
         except TimeoutError as error:
-            raise self._failure(method, "it does not answer in time") from error
+            raise _failure(method, "it does not answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise self._failure(method, reason_of(error)) from error
+            raise _failure(method, reason_of(error)) from error
         if status == 404 and answer.get("code") == "not_found":
             return None
+        if status in (401, 403):
+            raise _failure(method, f"it does not know the key or the secret ({status})")
         if status != 200:
-            raise self._failure(method, f"{status} {answer.get('msg', '')}".rstrip())
+            raise _failure(method, f"{status} {answer.get('msg', '')}".rstrip())
         return answer
-
-    def _failure(self, method: str, reason: str) -> LiveKitFailed:
-        log.warning("LiveKit at %s has not done %s: %s", self._api_url, method, reason)
-        what = "create room on" if method == "CreateRoom" else "ask"
-        return LiveKitFailed(f"Unable to {what} SFU", reason)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -119,6 +119,11 @@ class LiveKit:
                 trust_env=False,
             )
         return self._session
+
+
+def _failure(method: str, reason: str) -> LiveKitFailed:
+    what = "create room on" if method == "CreateRoom" else "ask"
+    return LiveKitFailed(f"Unable to {what} SFU", reason)
 
 
 def _decode(body: bytes) -> Mapping[str, Any]:

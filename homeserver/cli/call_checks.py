@@ -43,7 +43,7 @@ async def check_livekit(settings: Settings) -> Finding:
         await livekit.is_in_room("hearth doctor", "nobody")
     except LiveKitFailed as error:
         message = f"LiveKit at {calls.livekit_api_url} cannot be used: {error.reason}."
-        advice = " Start it, or check calls.api_key and the secret in both configurations."
+        advice = " Start it, or compare the section [calls] with its configuration."
         return Finding(SUBJECT, State.FAIL, message + advice)
     finally:
         await livekit.close()
@@ -55,7 +55,8 @@ def check_livekit_url(settings: Settings) -> Finding:
     """Clients find LiveKit."""
     url = settings.calls.livekit_url
     try:
-        fetch("http" + url.removeprefix("ws"), settings)
+        # LiveKit answers so who connects without a token; nothing else of it needs to be public.
+        fetch(f"http{url.removeprefix('ws').rstrip('/')}/rtc/validate", settings, 401)
     except OSError as error:
         message = f"Clients do not find LiveKit at {url}: {error}. Check the reverse proxy."
         return Finding(SUBJECT, _failed(url), message)

@@ -33,7 +33,7 @@ def is_local(name: str) -> bool:
         return host == "localhost" or host.endswith((".localhost", ".local", ".lan", ".test"))
 
 
-def fetch(url: str, settings: Settings) -> tuple[dict[str, str], bytes]:
+def fetch(url: str, settings: Settings, expected_status: int = 200) -> tuple[dict[str, str], bytes]:
     """Headers and the start of the body. Raises `OSError` with a reason for the operator."""
     context = ssl.create_default_context()
     for file in settings.outgoing.extra_ca_files:
@@ -43,6 +43,8 @@ def fetch(url: str, settings: Settings) -> tuple[dict[str, str], bytes]:
         with urlopen(request, timeout=TIMEOUT_S, context=context) as answer:  # noqa: S310
             return dict(answer.headers), answer.read(MAX_BYTES)
     except HTTPError as error:
+        if error.code == expected_status:
+            return dict(error.headers), error.read(MAX_BYTES)
         raise OSError(f"it answers {error.code}") from error
     except URLError as error:
         reason = error.reason

@@ -73,8 +73,8 @@ class PlayedLiveKit:
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.method == "GET":
-            return web.Response(text="OK")
+        if request.path == "/rtc/validate":
+            return web.Response(status=401, text="permissions denied")
         body = json.loads(await request.read())
         claims = opened(request.headers["Authorization"].removeprefix("Bearer "))
         assert claims["iss"] == KEY_NAME
