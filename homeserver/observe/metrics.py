@@ -71,6 +71,14 @@ class Figures(Collector):
             [((self._services.version, platform.python_version(), migration), 1)],
             ("version", "python", "migration"),
         )
+        if database is not None:
+            last = database.last_backup
+            finished_s = 0 if last is None else last.finished_ts / 1000
+            yield gauge(
+                "last_backup_timestamp_seconds",
+                "When the last backup was finished; 0 if there never was one",
+                finished_s,
+            )
         yield gauge("healthy", "Whether /health answers 200", self._reading.problem is None)
         memory = self._reading.memory.items()
         yield gauge(

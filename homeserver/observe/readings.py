@@ -11,6 +11,7 @@ from homeserver.config.cluster import private_cluster
 from homeserver.http.dispatch import Dispatcher
 from homeserver.observe.memory import Memory, descendants, memory_of
 from homeserver.observe.request_times import RequestTimes
+from storage.backups import LastBackup, find_last_backup
 from storage.changes import Change, EventAdded
 from storage.database import DatabaseUnavailable, Pool
 from storage.measures import (
@@ -36,6 +37,7 @@ class DatabaseReading:
     migration: int
     backlog: Sequence[Backlog]
     media: StoredMedia
+    last_backup: LastBackup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Readings:
                 await newest_migration(db),
                 await backlog_of_destinations(db, settings.metrics.named_destinations),
                 await self._stored_media(db),
+                await find_last_backup(db),
             )
         except DatabaseUnavailable:
             return None

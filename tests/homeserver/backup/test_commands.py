@@ -53,6 +53,7 @@ class Running:
     alice: Client
     room_id: str
     session: aiohttp.ClientSession
+    database_url: str
 
 
 @pytest_asyncio.fixture
@@ -69,7 +70,7 @@ async def server(tmp_path: Path, database_url: str) -> AsyncIterator[Running]:
             Homes.log_in(alice, (await alice.post("v3/register", body)).ok())
             room_id = await alice.create_room()
             await alice.send(room_id, "kept")
-            yield Running(process, directory, process.config, alice, room_id, session)
+            yield Running(process, directory, process.config, alice, room_id, session, database_url)
     finally:
         await process.stop()
 
@@ -254,6 +255,33 @@ async def test_the_server_may_be_killed_while_it_is_backed_up(
     connection = await asyncpg.connect(unmigrated_database_url)
     assert await connection.fetchval("SELECT count(*) FROM media") == 4
     await connection.close()
+
+
+async def test_two_backups_are_made_one_after_the_other(server: Running, tmp_path: Path) -> None:
+    for number in range(4):
+        await upload(server.alice, bytes([number]) * 500_000)
+    first = await asyncio.create_subprocess_exec(
+        *command("backup", "-", "--config", str(server.config)),
+        stdout=asyncio.subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    assert first.stdout is not None
+    begun = await first.stdout.readexactly(1)
+    path = tmp_path / "second.tar"
+    second = asyncio.create_task(hearth("backup", path, "--config", server.config, cwd=tmp_path))
+    db = await asyncpg.connect(server.database_url)
+    while not await db.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    ):
+        assert not second.done()
+        await asyncio.sleep(0.01)
+    await db.close()
+    (tmp_path / "first.tar").write_bytes(begun + await first.stdout.read())
+    assert await first.wait() == 0
+    assert (await second).returncode == 0
+    for name in ("first.tar", "second.tar"):
+        assert check_backup(tmp_path / name, lambda _step: None).manifest.media_files == 4
 
 
 async def test_a_full_disk_leaves_no_half_of_a_backup(server: Running, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from homeserver.app import running
 from homeserver.config.sections.metrics import Metrics
 from homeserver.config.settings import Settings
+from storage.backups import LastBackup, note_backup
 from tests.homeserver.conftest import Homes, settings_for_tests
 
 COMPOSE = Path(__file__).parents[3] / "docker" / "compose"
@@ -113,6 +114,14 @@ async def test_requests_are_counted_by_the_path_that_the_specification_has(
     syncing = {"method": "GET", "endpoint": "/_matrix/client/v3/sync"}
     assert figures.one("hearth_http_long_poll_duration_seconds_count", **syncing) == 1
     assert figures.one("hearth_events_committed_total", origin="local") >= 3
+
+
+async def test_the_age_of_the_last_backup_is_known(watched: Watched) -> None:
+    name = "hearth_last_backup_timestamp_seconds"
+    assert (await watched.figures()).one(name) == 0
+    services = watched.homes.services
+    await note_backup(services.db, LastBackup(1_800_000_000_000, 1, 1, "all"))
+    assert (await watched.figures()).one(name) == 1_800_000_000
 
 
 async def test_what_strangers_ask_for_makes_no_names(watched: Watched) -> None:
