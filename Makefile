@@ -2,6 +2,7 @@
 # make lock   renew the lock files      make docs   renew the generated documents
 # make interop   hearth and a real Synapse side by side (docs/interoperability.md)
 # make calls   group calls with a real LiveKit (docs/calls.md)
+# make images   containers for three architectures   make images-run   run them (docs/packaging.md)
 # make clients   a real web client's code in a headless Chromium (docs/clients.md)
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -22,7 +23,7 @@ LIVEKIT_SERVER ?= $(abspath $(VENV)-calls/livekit/server)
 CHROMIUM ?= $(shell for b in chromium chromium-browser google-chrome; do command -v $$b && break; done)
 NPM := npm --prefix tests/clients --no-audit --no-fund --no-update-notifier --ignore-scripts
 
-.PHONY: run test lint interop calls clients docs lock clean
+.PHONY: run test lint interop calls clients docs images images-run images-lock lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -50,6 +51,18 @@ calls: $(VENV)/installed-for-tests $(VENV)-calls/installed
 
 clients: $(VENV)/installed-for-tests tests/clients/node_modules/installed
 	CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m clients tests/clients
+
+# Images of what is in this checkout, in docker/out; nothing is run on the way, no root is needed.
+# ARCH=arm64 makes or runs one architecture only.
+IMAGEBUILDER := PYTHONPATH=docker $(VENV)/bin/python -m imagebuilder
+images: $(VENV)/installed
+	@$(IMAGEBUILDER) build $(ARCH:%=--arch %)
+
+images-run: $(VENV)/installed
+	@$(IMAGEBUILDER) run $(ARCH:%=--arch %)
+
+images-lock: $(VENV)/installed
+	@$(IMAGEBUILDER) lock $(ARCH:%=--arch %)
 
 docs: $(VENV)/installed
 	$(VENV)/bin/python -m homeserver.config.describe
@@ -99,6 +112,8 @@ lock:
 	$(COMPILE) --allow-unsafe --output-file requirements-interop.txt tests/interop/requirements.in
 	$(COMPILE) --output-file requirements-calls.txt tests/calls/requirements.in
 	$(NPM) --omit-lockfile-registry-resolved --package-lock-only update
+	@$(MAKE) images-lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse $(VENV)-calls tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse $(VENV)-calls tests/clients/node_modules docker/.cache docker/out
+	rm -rf .mypy_cache .ruff_cache .pytest_cache

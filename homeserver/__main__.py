@@ -6,12 +6,21 @@ settings from file descriptor N and holds nothing but the server.
 """
 
 import sys
+from typing import TYPE_CHECKING
 
-from homeserver.config.handover import SERVE, take_over
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
 
 
 def main() -> None:
-    """Run the command line, or serve where `hearth run` says so."""
+    """Run the command line, or serve where `hearth run` says so, or ask whether it does."""
+    from homeserver.cli import health
+
+    if health.is_plain(sys.argv[1:]):
+        sys.exit(health.run(sys.argv[1:]))
+    from homeserver.config.handover import SERVE
+
     if sys.argv[1:2] == [SERVE]:
         serve(int(sys.argv[2]))
         return
@@ -22,12 +31,13 @@ def main() -> None:
 
 def serve(descriptor: int) -> None:
     """Serve with the settings behind the descriptor, until a signal ends it."""
+    import asyncio
     import logging
 
     import asyncpg
-    import uvloop
 
     from homeserver.app import serve as serve_settings
+    from homeserver.config.handover import take_over
     from homeserver.config.keys import KeyFileError
     from homeserver.observe.log import configure_logging
     from migrations.apply import MigrationError
@@ -46,10 +56,20 @@ def serve(descriptor: int) -> None:
     settings = take_over(descriptor)
     configure_logging(settings.log)
     try:
-        uvloop.run(serve_settings(settings))
+        with asyncio.Runner(loop_factory=find_loop_factory()) as runner:
+            runner.run(serve_settings(settings))
     except told_plainly as error:
         logging.getLogger("hearth").critical("%s", error)
         sys.exit(1)
+
+
+def find_loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
+    """What makes the event loop: uvloop, or asyncio itself where there is no uvloop."""
+    try:
+        from uvloop import new_event_loop
+    except ModuleNotFoundError:
+        return None
+    return new_event_loop
 
 
 if __name__ == "__main__":

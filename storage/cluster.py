@@ -32,7 +32,6 @@ from storage.postgres_binaries import (
     Binaries,
     BinariesNotFound,
     find_binaries,
-    psql_command,
     stage,
 )
 
@@ -126,10 +125,6 @@ class Cluster:
             except ClusterError as error:
                 logger.error("PostgreSQL does not start: %s", error)
                 await asyncio.sleep(RESTART_PAUSE_SECONDS)
-
-    def psql_command(self) -> list[str]:
-        """The command that opens an interactive session, as arguments of `env`."""
-        return psql_command(self._binaries(), self.dsn)
 
     def find_running(self) -> bool:
         """Whether the cluster runs now; if so, `dsn` tells where, without joining it."""

@@ -65,10 +65,9 @@ def find_binaries(preference: str, major: int | None = None) -> Binaries:
 
 
 def psql_command(binaries: Binaries, dsn: str) -> list[str]:
-    """The command that opens an interactive session, as arguments of `env`."""
-    libraries = [f"LD_LIBRARY_PATH={binaries.library_dir}"] if binaries.library_dir else []
+    """The command that opens an interactive session in the environment of `binaries`."""
     psql = binaries.program("psql")
-    return ["env", *libraries, psql if Path(psql).exists() else "psql", dsn]
+    return [psql if Path(psql).exists() else "psql", dsn]
 
 
 def _not_found(preference: str, major: int | None, found: list[Binaries]) -> str:

@@ -64,13 +64,15 @@ def psql(context: typer.Context, config: ConfigOption = None) -> None:
 
 async def _run_psql(settings: "Settings", arguments: list[str]) -> int:
     async with database_of(settings) as dsn:
-        command = [*_psql_command(settings, dsn), *arguments]
-        return await asyncio.to_thread(subprocess.call, command)
+        command, environment = _psql_command(settings, dsn)
+        return await asyncio.to_thread(subprocess.call, [*command, *arguments], env=environment)
 
 
-def _psql_command(settings: "Settings", dsn: str) -> list[str]:
+def _psql_command(settings: "Settings", dsn: str) -> tuple[list[str], dict[str, str] | None]:
+    """The command and its environment; None for our own."""
     from storage.postgres_binaries import find_binaries, psql_command
 
     if settings.database.url and (psql := shutil.which("psql")):
-        return [psql, dsn]
-    return psql_command(find_binaries(settings.database.binaries), dsn)
+        return [psql, dsn], None
+    binaries = find_binaries(settings.database.binaries)
+    return psql_command(binaries, dsn), binaries.environment()

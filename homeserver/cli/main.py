@@ -12,6 +12,7 @@ from homeserver.cli import (
     database,
     doctor,
     federation,
+    health,
     keys,
     mail,
     media,
@@ -20,6 +21,7 @@ from homeserver.cli import (
     upgrade,
     user,
 )
+from homeserver.cli.configuration import ConfigOption
 from homeserver.cli.errors import CommandError
 
 app = typer.Typer(
@@ -53,6 +55,13 @@ def version() -> None:
     except importlib.metadata.PackageNotFoundError:
         number = "(not installed)"
     typer.echo(f"hearth {number}, Python {sys.version.split()[0]}")
+
+
+@app.command(health.COMMAND)
+def ask_for_health(config: ConfigOption = None) -> None:
+    """Ask the server on this machine whether it works; status 1 if it does not."""
+    arguments = [health.COMMAND] if config is None else [health.COMMAND, "--config", str(config)]
+    raise typer.Exit(health.run(arguments))
 
 
 def run_command_line() -> None:
