@@ -41,13 +41,13 @@ interop: $(VENV)/installed-for-tests $(if $(filter $(abspath $(VENV)-synapse)/%,
 	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) MOTO_SERVER=$(dir $(SYNAPSE_PYTHON))moto_server \
 		$(VENV)/bin/pytest -m interop tests/interop tests/homeserver/media/test_object_store.py
 
-calls: $(VENV)/installed-for-tests $(VENV)-calls/installed
+calls: $(VENV)/installed-for-tests $(VENV)-calls/installed $(if $(and $(CHROMIUM),$(shell command -v npm)),tests/clients/node_modules/installed)
 	@command -v go > /dev/null || test -x $(LIVEKIT_SERVER) || \
 		echo "LiveKit cannot be built without Go; install it, or name a LiveKit: make calls LIVEKIT_SERVER=…" >&2
 	@test -x $(LIVEKIT_SERVER) || ! command -v go > /dev/null || { echo "building $(LIVEKIT)"; \
 		CGO_ENABLED=0 GOBIN=$(dir $(LIVEKIT_SERVER)) go install -trimpath -ldflags="-s -w" $(LIVEKIT); }
 	LIVEKIT_SERVER=$(LIVEKIT_SERVER) LIVEKIT_PYTHON=$(abspath $(VENV)-calls/bin/python) \
-		$(VENV)/bin/pytest -m calls tests/calls
+		CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m calls tests/calls tests/clients/test_calls.py
 
 clients: $(VENV)/installed-for-tests tests/clients/node_modules/installed
 	CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m clients tests/clients

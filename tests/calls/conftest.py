@@ -3,9 +3,6 @@
 import asyncio
 import json
 import os
-import secrets
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from storage.cluster import Cluster
+from tests.calls.livekit_server import KEY, SECRET, LiveKitServer, livekit_config
 from tests.federation.certificates import Authority, make_authority
 from tests.federation.links.far_server import FarServer, far_server
 from tests.federation.links.link import ADDRESSES, DEVICE, bring_up
@@ -27,7 +25,6 @@ NO_LIVEKIT = "needs LiveKit and its client library: `make calls` builds one, ins
 NEAR, FAR = ADDRESSES
 PORT = 7880
 SFU = f"ws://{NEAR}:{PORT}"
-KEY, SECRET = "hearth", secrets.token_hex(24)
 SERVICE = "/livekit/jwt"
 STARTED_WITHIN_S = 60
 HEARD_WITHIN_S = 90
@@ -40,69 +37,11 @@ api_secret = "{SECRET}"
 service_url = "https://{{address}}{SERVICE}"
 """
 
-LIVEKIT = f"""
-port: {PORT}
-rtc:
-  udp_port: 7882
-  tcp_port: 7881
-  use_external_ip: false
-  node_ip: {NEAR}
-  stun_servers: ["{NEAR}:3478"]
-room:
-  auto_create: false
-keys:
-  {KEY}: {SECRET}
-webhook:
-  api_key: {KEY}
-  urls: ["http://127.0.0.1:8008{SERVICE}/sfu_webhook"]
-logging:
-  level: info
-"""
-
 
 def pytest_pycollect_makemodule() -> None:
     """Skip the whole directory, in one line, unless both are named."""
     if not all(os.environ.get(name) and Path(os.environ[name]).exists() for name in NEEDED):
         pytest.skip(NO_LIVEKIT, allow_module_level=True)
-
-
-class LiveKitServer:
-    """LiveKit, as a program that can be stopped and started."""
-
-    def __init__(self, namespace: Namespace, directory: Path) -> None:
-        self._namespace = namespace
-        self._config = directory / "livekit.yaml"
-        self._config.write_text(LIVEKIT)
-        self._log = directory / "livekit.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        command = [os.environ["LIVEKIT_SERVER"], "--config", str(self._config)]
-        with self._log.open("ab") as log, self._namespace.entered():
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        async with asyncio.timeout(STARTED_WITHIN_S):
-            while not await self._listens():
-                assert self._process.poll() is None, self._log.read_text()
-                await asyncio.sleep(0.05)
-
-    async def _listens(self) -> bool:
-        with self._namespace.entered():
-            probe = socket.socket()
-        with probe:
-            probe.setblocking(False)
-            try:
-                await asyncio.get_running_loop().sock_connect(probe, (NEAR, PORT))
-            except OSError:
-                return False
-        return True
-
-    async def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
 
 
 class Participant:
@@ -206,7 +145,8 @@ async def scene(
             ends = stack.enter_context(two_networks())
         except NoNamespaces as reason:
             pytest.skip(f"no networks can be made here: {reason}")
-        livekit = LiveKitServer(ends[0], directory)
+        config = livekit_config(NEAR, PORT, f"http://127.0.0.1:8008{SERVICE}")
+        livekit = LiveKitServer(directory, config, (NEAR, PORT), ends[0].entered)
         stack.push_async_callback(livekit.stop)
         servers = [
             await stack.enter_async_context(

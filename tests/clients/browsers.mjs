@@ -18,8 +18,11 @@ import { chromium } from "playwright-core";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const WASM = "node_modules/@matrix-org/matrix-sdk-crypto-wasm/pkg/matrix_sdk_crypto_wasm_bg.wasm";
+const CALL = path.join(HERE, "node_modules/@element-hq/element-call-embedded/dist");
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+    "--allow-loopback-in-peer-connection", "--autoplay-policy=no-user-gesture-required"];
 
 const bundle = await build({
     entryPoints: [path.join(HERE, "page/client.js")],
@@ -36,8 +39,20 @@ const FILES = {
     "/favicon.ico": ["image/x-icon", ""],
 };
 
-const site = http.createServer((request, response) => {
-    const [type, content] = FILES[new URL(request.url, "http://site").pathname] ?? [];
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" };
+
+/** A file of Element Call, below a folder named after the mode that its configuration tells. */
+async function readCall(pathname) {
+    const [, mode, file] = pathname.match(/^\/call\/(\w+)\/([\w./-]+)$/) ?? [];
+    if (!file) return undefined;
+    if (file === "config.json") return ["application/json", JSON.stringify({ matrix_rtc_mode: mode })];
+    const content = await readFile(path.join(CALL, file)).catch(() => undefined);
+    return content && [TYPES[path.extname(file)] ?? "application/octet-stream", content];
+}
+
+const site = http.createServer(async (request, response) => {
+    const { pathname } = new URL(request.url, "http://site");
+    const [type, content] = FILES[pathname] ?? (await readCall(pathname)) ?? [];
     response.writeHead(type ? 200 : 404, { "Content-Type": type ?? "text/plain" });
     response.end(content);
 });
@@ -48,7 +63,7 @@ const browser = await chromium.launch({ executablePath: process.argv[2], args: A
 const pages = new Map();
 
 async function open(name) {
-    const context = await browser.newContext();
+    const context = await browser.newContext({ permissions: ["camera", "microphone"] });
     const page = await context.newPage();
     const failed = [];
     context.on("response", (response) => {

@@ -60,6 +60,7 @@ class Household:
         self.server = server
         self.opened: list[Browser] = []
         self.expected: list[str] = list(ALWAYS_EXPECTED)
+        self._failed: list[str] = []
 
     async def browser(self, name: str) -> Browser:
         """A browser with nobody logged in."""
@@ -84,10 +85,16 @@ class Household:
         """Take it for right that requests like these are refused, "404 GET /path"."""
         self.expected += refusals
 
+    async def end(self, browser: Browser) -> None:
+        """End a browser as if its machine had lost power."""
+        self.opened.remove(browser)
+        self._failed += await browser.close()
+
     async def close(self) -> list[str]:
         """End the browsers; which requests were refused although nobody expected it."""
-        failed = [line for browser in self.opened for line in await browser.close()]
-        return [line for line in failed if not line.startswith(tuple(self.expected))]
+        while self.opened:
+            await self.end(self.opened[0])
+        return [line for line in self._failed if not line.startswith(tuple(self.expected))]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

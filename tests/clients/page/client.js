@@ -4,6 +4,7 @@
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 import * as accounts from "./accounts.js";
+import * as calls from "./calls.js";
 import * as encryption from "./encryption.js";
 import * as media from "./media.js";
 import * as messages from "./messages.js";
@@ -12,4 +13,4 @@ import * as sliding from "./sliding.js";
 
 logger.disableAll();
 
-window.client = { ...accounts, ...rooms, ...messages, ...encryption, ...media, ...sliding };
+window.client = { ...accounts, ...rooms, ...messages, ...encryption, ...media, ...sliding, ...calls };
