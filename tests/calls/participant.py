@@ -9,6 +9,7 @@ import array
 import asyncio
 import json
 import math
+import statistics
 import sys
 from typing import Any
 
@@ -17,7 +18,7 @@ from livekit import rtc
 RATE = 48_000
 FRAME = RATE // 100
 TONE_HZ = 440
-HEARD_FOR_S = 1.0
+HEARD_WAVES = 200
 
 
 def say(**what: Any) -> None:
@@ -37,18 +38,18 @@ async def play(source: rtc.AudioSource) -> None:
 
 
 async def listen(track: rtc.Track, whose: str) -> None:
-    """Say what tone comes, once there has been one for a while."""
-    crossings, heard, last = 0, 0, 0
+    """Say what tone comes, once so many waves have; the middle one, as some get lost on the way."""
+    at, began, was_below, lengths = 0, 0, False, []
     async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
         for sample in event.frame.data:
-            if abs(sample) < 500:
-                continue
-            crossings += (sample > 0) != (last > 0)
-            last = sample
-        if last:
-            heard += event.frame.samples_per_channel
-        if heard >= HEARD_FOR_S * RATE:
-            say(heard=whose, tone_hz=round(crossings / 2 / (heard / RATE)))
+            at += 1
+            if sample < -500:
+                was_below = True
+            elif sample > 500 and was_below:
+                lengths.append(at - began)
+                began, was_below = at, False
+        if len(lengths) > HEARD_WAVES:
+            say(heard=whose, tone_hz=round(RATE / statistics.median(lengths)))
             return
 
 
