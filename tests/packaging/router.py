@@ -7,6 +7,7 @@ the machine that the tests run on but openssl.
 
 import gzip
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -34,14 +35,14 @@ HOST=matrix.example.org
 DATA=/mnt/usb/hearth
 ACME_EMAIL=admin@example.org
 """
-CONFIG_JSON = """\
-{
- "mounts": [
-  {"destination": "/data", "source": "/srv/hearth/data"},
-  {"destination": "/config", "source": "/srv/hearth/config"}
- ]
+RUNTIME_CONFIG = {
+    "mounts": [
+        {"destination": "/data", "source": "/srv/hearth/data"},
+        {"destination": "/config", "source": "/srv/hearth/config"},
+    ],
+    "process": {"env": ["PATH=/usr/bin"]},
 }
-"""
+"""Of a bundle's config.json, what the set-up changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class Router:
         path = images / f"{name}-{version}-{architecture}.bundle.tar.gz"
         contents = io.BytesIO()
         with tarfile.open(fileobj=contents, mode="w") as archive:
-            for file, text in (("config.json", CONFIG_JSON), ("rootfs/version", version)):
+            for file, text in (("config.json", json.dumps(RUNTIME_CONFIG, indent=2)), ("rootfs/version", version)):
                 entry = tarfile.TarInfo(file)
                 entry.size = len(text)
                 entry.mode = 0o644

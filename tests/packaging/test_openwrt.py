@@ -1,5 +1,6 @@
 """The set-up on a router, from end to end, in BusyBox's shell: docker/openwrt/bootstrap.sh."""
 
+import json
 import shutil
 import subprocess
 import tarfile
@@ -89,8 +90,6 @@ def test_the_first_run_starts_everything_in_order(ready: Router) -> None:
         "uci commit acme",
         "hearth enable",
         "hearth restart",
-        "run stop hearth",
-        "run stop livekit",
         "acme enable",
         "acme start",
         "acme renew",
@@ -188,6 +187,19 @@ def test_nginx_takes_the_configuration_that_is_written(
         config = tmp_path / name
         config.write_text(text)
         subprocess.run([NGINX_PROGRAM, "-t", "-q", "-e", "stderr", "-c", config], check=True)
+
+
+def test_bundles_are_run_with_this_routers_directories(ready: Router) -> None:
+    hearth, livekit = (
+        json.loads(ready.read(f"/etc/hearth/bundles/{name}.json")) for name in ("hearth", "livekit")
+    )
+    assert [mount["source"] for mount in hearth["mounts"]] == [
+        "/mnt/usb/hearth/data",
+        "/etc/hearth/config",
+    ]
+    assert livekit["mounts"][1]["source"] == "/etc/hearth/livekit"
+    assert hearth["process"]["env"] == ["PATH=/usr/bin"]
+    assert livekit["process"]["env"] == ["GOGC=40", "GOMEMLIMIT=40MiB", "PATH=/usr/bin"]
 
 
 # -- the second run ---------------------------------------------------------------------------
