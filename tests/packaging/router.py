@@ -169,7 +169,8 @@ class Router:
         path = images / f"{name}-{version}-{architecture}.bundle.tar.gz"
         contents = io.BytesIO()
         with tarfile.open(fileobj=contents, mode="w") as archive:
-            for file, text in (("config.json", json.dumps(RUNTIME_CONFIG, indent=2)), ("rootfs/version", version)):
+            files = {"config.json": json.dumps(RUNTIME_CONFIG, indent=2), "rootfs/version": version}
+            for file, text in files.items():
                 entry = tarfile.TarInfo(file)
                 entry.size = len(text)
                 entry.mode = 0o644
