@@ -3,7 +3,8 @@
 Nothing is touched before all of the backup has been read and found whole. Then come the files of
 the configuration, the files of media and, at last, the database, in one transaction: until it is
 committed there is no database, so a restore that was interrupted is begun again. A mark in the data
-directory keeps a server from starting in between.
+directory keeps a server from starting in between. It allows nothing: if the database was committed
+and the mark is still there, the database is refused like any other that is not empty.
 """
 
 import os
@@ -64,11 +65,12 @@ def is_under_way(data_dir: Path) -> bool:
     return (data_dir / MARK).exists()
 
 
-def check_space(directory: Path, checked: Checked) -> None:
-    """Raise `RestoreRefused` if what is restored certainly does not fit."""
+def check_space(directory: Path, checked: Checked, *, with_rows: bool) -> None:
+    """Raise `RestoreRefused` if what is restored does not fit; rows may go to another machine."""
     manifest = checked.manifest
     rows = sum(part.size for name, part in manifest.parts.items() if name.startswith(DATABASE))
-    free, needed = shutil.disk_usage(directory).free, manifest.media_bytes + ROWS_GROW * rows
+    needed = manifest.media_bytes + (ROWS_GROW * rows if with_rows else 0)
+    free = shutil.disk_usage(directory).free
     if free < needed:
         raise RestoreRefused(
             f"{directory} has {free >> 20} MiB left, and about {needed >> 20} MiB are needed."
@@ -195,7 +197,6 @@ async def restore_database(
         await apply_migrations(db)
         if not terms.nothing_lost:
             await resume_after_restore(db, head.made_ts, clock())
-    await db.execute("ANALYZE")
     return [table.name for table in head.tables if table.name not in there]
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,15 +129,13 @@ async def _restore(
 
     data_dir = settings.server.data_dir
     make_data_dir(data_dir)
-    check_space(data_dir, checked)
+    if not is_under_way(data_dir):
+        check_space(data_dir, checked, with_rows=not settings.database.url)
     incoming = Incoming(settings.media.directory / "incoming")
     rows = sum(p.size for n, p in checked.manifest.parts.items() if n.startswith(DATABASE))
     async with database_of(settings) as dsn:
         connection = await connect(dsn)
         try:
-            # What an interrupted restore has left is nothing that anybody may want to keep.
-            if is_under_way(data_dir):
-                terms = replace(terms, overwrite=True)
             await check_database(connection, overwrite=terms.overwrite)
             _check_key(file, checked, config_file, settings, overwrite=terms.overwrite)
             with marked(data_dir):
@@ -150,6 +147,7 @@ async def _restore(
                     left_out = await restore_database(
                         file, checked, connection, system_clock, terms, progress
                     )
+            await connection.execute("ANALYZE")
         finally:
             await connection.close()
     for name in left_out:

@@ -331,6 +331,10 @@ async def test_an_interrupted_restore_keeps_the_server_from_starting_and_is_run_
     refused = await hearth("run", cwd=fresh, **url)
     assert refused.returncode == 1
     assert "hearth restore" in refused.stderr
+    in_use = {"HEARTH_DATABASE__URL": server.database_url}
+    refused = await hearth("restore", backup, cwd=fresh, **in_use)
+    assert refused.returncode == 1
+    assert "not empty" in refused.stderr
     done = await hearth("restore", backup, cwd=fresh, **url)
     assert done.returncode == 0, done.stderr
     checked = await hearth("media", "check", cwd=fresh, **url)
