@@ -57,6 +57,8 @@ clients: $(VENV)/installed-for-tests tests/clients/node_modules/installed
 IMAGEBUILDER := PYTHONPATH=docker $(VENV)/bin/python -m imagebuilder
 images: $(VENV)/installed
 	@$(IMAGEBUILDER) build $(ARCH:%=--arch %)
+	@if command -v go > /dev/null; then $(IMAGEBUILDER) livekit $(ARCH:%=--arch %); \
+		else echo "LiveKit's image is left out: there is no Go to build it"; fi
 
 images-run: $(VENV)/installed
 	@$(IMAGEBUILDER) run $(ARCH:%=--arch %)

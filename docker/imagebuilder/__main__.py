@@ -10,8 +10,9 @@ from imagebuilder.apt import PackageMissing
 from imagebuilder.architectures import ALL
 from imagebuilder.artifact import WrongContent
 from imagebuilder.closure import LibraryMissing
-from imagebuilder.container import check_can_run
-from imagebuilder.figures import described, measure
+from imagebuilder.container import CannotRun, Failed, check_can_run
+from imagebuilder.figures import DidNotTalk, described, measure
+from imagebuilder.livekit import GoFailed
 from imagebuilder.lock import NotLocked, read_lock
 from imagebuilder.sdists import CannotCompile
 from imagebuilder.tree import write_directory
@@ -27,6 +28,10 @@ TOLD_PLAINLY = (
     LibraryMissing,
     NotLocked,
     CannotCompile,
+    CannotRun,
+    Failed,
+    DidNotTalk,
+    GoFailed,
 )
 
 
@@ -48,6 +53,9 @@ def command_line() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="make archives, bundles and bills of materials")
     build.add_argument("--out", type=Path, default=DOCKER / "out")
     build.set_defaults(run=run_build)
+    livekit = commands.add_parser("livekit", help="make the image of LiveKit")
+    livekit.add_argument("--out", type=Path, default=DOCKER / "out")
+    livekit.set_defaults(run=run_livekit)
     rootfs = commands.add_parser("rootfs", help="write what an image holds into a directory")
     rootfs.add_argument("directory", type=Path)
     rootfs.set_defaults(run=run_rootfs)
@@ -56,7 +64,7 @@ def command_line() -> argparse.ArgumentParser:
     run.set_defaults(run=run_images)
     lock = commands.add_parser("lock", help="lock the newest packages")
     lock.set_defaults(run=run_lock)
-    for command in (build, rootfs, run, lock):
+    for command in (build, livekit, rootfs, run, lock):
         command.add_argument("--arch", choices=ALL, action="append", help="all unless given")
     for command in (build, rootfs, run):
         command.add_argument(
@@ -83,14 +91,25 @@ def run_lock(workshop: Workshop, options: argparse.Namespace) -> None:
 def run_build(workshop: Workshop, options: argparse.Namespace) -> None:
     """`build`."""
     for product in products(workshop, options):
-        product.write(options.out)
-        image = product.image
-        print(
-            f"{image.reference} {image.architecture.platform}: "
-            f"{image.compressed_bytes / MIB:.1f} MiB, unpacked {image.unpacked_bytes / MIB:.1f} MiB"
-            f"\n  {image.digest}",
-            flush=True,
-        )
+        write(product, options.out)
+
+
+def run_livekit(workshop: Workshop, options: argparse.Namespace) -> None:
+    """`livekit`."""
+    for name in options.arch or ALL:
+        write(workshop.build_livekit(ALL[name], read_lock(ALL[name])), options.out)
+
+
+def write(product: Product, directory: Path) -> None:
+    """Write an image and say what it is."""
+    product.write(directory)
+    image = product.image
+    print(
+        f"{image.reference} {image.architecture.platform}: "
+        f"{image.compressed_bytes / MIB:.1f} MiB, unpacked {image.unpacked_bytes / MIB:.1f} MiB"
+        f"\n  {image.digest}",
+        flush=True,
+    )
 
 
 def run_rootfs(workshop: Workshop, options: argparse.Namespace) -> None:

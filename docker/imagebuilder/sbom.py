@@ -6,9 +6,11 @@ for the same image.
 
 import json
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from imagebuilder.artifact import Artifact
+from imagebuilder.livekit import GoModule
 from imagebuilder.lock import Lock
 from imagebuilder.oci import BuiltImage
 
@@ -16,14 +18,15 @@ DEBIAN = "debian-12"
 OURS = "Apache-2.0"
 
 
-def build_sbom(image: BuiltImage, lock: Lock) -> bytes:
-    """The bill of materials of an image that was made of what is locked."""
+def build_sbom(image: BuiltImage, lock: Lock, modules: Iterable[GoModule] = ()) -> bytes:
+    """The bill of materials of an image that was made of what is locked, and of modules of Go."""
     components = [
         *(debian_component(one, image) for one in lock.debian),
         *(
             component(one, f"pkg:pypi/{one.name}@{one.version}")
             for one in (*lock.wheels, *lock.sdists)
         ),
+        *(go_component(one) for one in modules),
     ]
     bill = {
         "bomFormat": "CycloneDX",
@@ -59,6 +62,19 @@ def debian_component(artifact: Artifact, image: BuiltImage) -> dict[str, Any]:
     version = artifact.version.replace("+", "%2B").replace(":", "%3A")
     where = f"arch={image.architecture.debian}&distro={DEBIAN}"
     return component(artifact, f"pkg:deb/debian/{artifact.name}@{version}?{where}")
+
+
+def go_component(module: GoModule) -> dict[str, Any]:
+    """A module of Go, whose hash is one of Go's own kind."""
+    purl = f"pkg:golang/{module.path}@{module.version}"
+    return {
+        "type": "library",
+        "bom-ref": purl,
+        "name": module.path,
+        "version": module.version,
+        "purl": purl,
+        "properties": [{"name": "go.sum", "value": module.sum}],
+    }
 
 
 def component(artifact: Artifact, purl: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Paths are relative to the root and have no dots: `usr/bin/python3`. As nothing i
 root is needed to make an image: owners are numbers in the archive that is written in the end.
 """
 
+import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -127,14 +128,16 @@ def read_directory(directory: Path) -> Tree:
 
 
 def write_directory(tree: Tree, directory: Path) -> None:
-    """Put the tree below a directory of this machine; owners are left as they come."""
+    """Put the tree below a directory of this machine; owners count if we are root."""
     for path, node in sorted(tree.items()):
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         match node:
-            case Directory(mode=mode):
+            case Directory(mode=mode, owner=owner):
                 target.mkdir(exist_ok=True)
                 target.chmod(mode)
+                if os.geteuid() == 0:
+                    os.chown(target, owner, owner)
             case Link(target=pointed):
                 target.symlink_to(pointed)
             case File(data=data, executable=executable):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagebuilder import debian, recipe
+from imagebuilder import debian, livekit, recipe
 from imagebuilder.apt import Apt
 from imagebuilder.architectures import BY_MACHINE, Architecture
 from imagebuilder.artifact import Store
@@ -16,6 +16,7 @@ from imagebuilder.assemble import (
     Ingredients,
     build_contents,
     interpreter_tree,
+    unpack_all,
     version_of,
 )
 from imagebuilder.bundle import build_bundle
@@ -26,7 +27,7 @@ from imagebuilder.oci import BuiltImage, Running, build_archive
 from imagebuilder.requirements import Requirement, applies, parse
 from imagebuilder.sbom import build_sbom
 from imagebuilder.sdists import Compiler
-from imagebuilder.tree import Tree, matching, merged
+from imagebuilder.tree import Tree, matching, merged, read
 from imagebuilder.wheels import Index
 
 
@@ -38,6 +39,8 @@ class Product:
     tree: Tree
     lock: Lock
     """What of the architecture's lock is in it."""
+    modules: tuple[livekit.GoModule, ...] = ()
+    """What of it was built by Go."""
 
     @property
     def stem(self) -> str:
@@ -50,7 +53,7 @@ class Product:
         contents = {
             f"{self.stem}.image.tar": build_archive(self.image),
             f"{self.stem}.bundle.tar.gz": build_bundle(self.image, self.tree),
-            f"{self.stem}.cdx.json": build_sbom(self.image, self.lock),
+            f"{self.stem}.cdx.json": build_sbom(self.image, self.lock, self.modules),
         }
         for name, data in contents.items():
             (directory / name).write_bytes(data)
@@ -104,6 +107,22 @@ class Workshop:
             )
             products.append(product_of(image, [contents[name] for name in kept], lock))
         return products
+
+    def build_livekit(self, architecture: Architecture, lock: Lock) -> Product:
+        """The image of LiveKit, with the authorities' certificates of the lock."""
+        program = livekit.build_program(architecture, self._cache)
+        used = lock.only({"ca-certificates"})
+        certificates = read(unpack_all(self._fetch(architecture, used)).tree, recipe.CERTIFICATES)
+        tree = livekit.build_tree(program.read_bytes(), certificates)
+        image = BuiltImage(
+            name=livekit.NAME,
+            version=livekit.VERSION,
+            title="LiveKit, for group calls of hearth",
+            architecture=architecture,
+            running=livekit.RUNNING,
+            layers=(build_layer(livekit.NAME, tree),),
+        )
+        return Product(image, tree, used, tuple(livekit.modules_of(program)))
 
     def contents(self, architecture: Architecture, lock: Lock) -> dict[str, Content]:
         """What the layers of the images hold."""
