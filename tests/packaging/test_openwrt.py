@@ -335,7 +335,8 @@ def test_a_newer_bundle_takes_the_place_of_the_older_one(ready: Router) -> None:
     assert (bundles / "hearth").readlink() == Path("hearth-0.10.0-arm64")
     assert (bundles / "hearth-0.1.0-arm64" / "rootfs" / "version").read_text() == "0.1.0"
     log = ready.noted("log").split("acme is asked", 1)[1]
-    assert "exec --user 991:991 hearth hearth backup /data/backups" in log.split("hearth restart")[0]
+    backup = "exec --user 991:991 hearth hearth backup /data/backups"
+    assert backup in log.split("hearth restart")[0]
     assert "hearth restart" in log
 
 
