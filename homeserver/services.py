@@ -112,7 +112,7 @@ class Services:
         if self.appservices.services:
             jobs.append(self.appservices.run())
         if self.calls is not None:
-            jobs.append(self.calls.leaves.run())
+            jobs += self.calls.jobs()
         if self.settings.federation.enabled:
             jobs += [self.sending.run(), self.encryption.remote_devices.run()]
         return jobs

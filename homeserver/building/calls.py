@@ -27,6 +27,7 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
     from homeserver.calls.leaves import CALL_LEAVES, Leaves
     from homeserver.calls.livekit import LiveKit
     from homeserver.calls.openid import OpenIds
+    from homeserver.calls.removals import Removals
     from homeserver.calls.signed_tokens import ApiKey
     from homeserver.calls.token_service import TokenService
 
@@ -47,6 +48,8 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
         core.clock,
         core.committer.number,
     )
+    removals = Removals(core.db, livekit, core.clock)
+    core.stream.listen(removals.heard)
     core.hear(CALL_LEAVES, leaves.hear, leaves.missed_messages)
     openids = OpenIds(
         core.server_name, users.short_lived_tokens, RemoteOpenIds(client) if client else None
@@ -54,7 +57,7 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
     return Calls(
         livekit=livekit,
         token_service=TokenService(
-            core.db, settings, core.server_name, openids, livekit, leaves, core.clock
+            core.db, settings, core.server_name, openids, livekit, leaves, removals, core.clock
         ),
         homeserver_tokens=HomeserverTokens(
             core.db,
@@ -62,10 +65,12 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
             core.server_name,
             livekit,
             leaves,
+            removals,
             RemoteCallTokens(client) if client else None,
             core.clock,
         ),
         leaves=leaves,
+        removals=removals,
         key=key,
         clock=core.clock,
     )

@@ -13,6 +13,7 @@ from federation.protocol.identifiers import ServerName, UserId
 from homeserver.calls.grants import homeserver_grant
 from homeserver.calls.leaves import Leaves
 from homeserver.calls.ports import LiveKitRooms
+from homeserver.calls.removals import Removals
 from homeserver.calls.requests import Member, Place
 from homeserver.calls.signed_tokens import ApiKey
 from homeserver.clock import Clock
@@ -40,6 +41,7 @@ class HomeserverTokens:
         own_name: ServerName,
         rooms: LiveKitRooms,
         leaves: Leaves,
+        removals: Removals,
         remote: RemoteCallTokens | None,
         clock: Clock,
     ) -> None:
@@ -48,6 +50,7 @@ class HomeserverTokens:
         self._own_name = own_name
         self._rooms = rooms
         self._leaves = leaves
+        self._removals = removals
         self._remote = remote
         self._clock = clock
         self._key = ApiKey(settings.api_key, settings.api_secret)
@@ -137,6 +140,7 @@ class HomeserverTokens:
     async def _give(self, user_id: UserId, place: Place, *, is_local: bool) -> str:
         room, identity = place.livekit_room, place.member.identity_of(user_id)
         await self._rooms.create_room(room)
+        await self._removals.given((room, identity), user_id, place.room_id)
         return self._key.sign(
             homeserver_grant(room, identity, is_local=is_local),
             now_s=self._clock() // 1000,

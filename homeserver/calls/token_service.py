@@ -14,6 +14,7 @@ from homeserver.calls.grants import service_grant
 from homeserver.calls.leaves import Leaves
 from homeserver.calls.openid import OpenIds
 from homeserver.calls.ports import LiveKitRooms
+from homeserver.calls.removals import Removals
 from homeserver.calls.requests import Delay, Place, TokenRequest
 from homeserver.calls.signed_tokens import ApiKey
 from homeserver.clock import Clock
@@ -35,6 +36,7 @@ class TokenService:
         openids: OpenIds,
         rooms: LiveKitRooms,
         leaves: Leaves,
+        removals: Removals,
         clock: Clock,
     ) -> None:
         self._db = db
@@ -43,6 +45,7 @@ class TokenService:
         self._openids = openids
         self._rooms = rooms
         self._leaves = leaves
+        self._removals = removals
         self._clock = clock
         self._key = ApiKey(settings.api_key, settings.api_secret)
 
@@ -62,6 +65,7 @@ class TokenService:
             await self._rooms.create_room(room)
         if request.delay is not None:
             await self._take(place, user_id, server, request.delay)
+        await self._removals.given((room, identity), user_id, place.room_id)
         token = self._key.sign(
             service_grant(room, identity),
             now_s=self._clock() // 1000,

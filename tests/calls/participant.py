@@ -62,6 +62,7 @@ async def take_part(invitation: dict[str, str], lines: asyncio.StreamReader) -> 
     room.on(
         "data_received", lambda data: say(told=data.data.decode(), by=data.participant.identity)
     )
+    room.on("disconnected", lambda reason: say(removed=str(reason)))
     room.on("participant_disconnected", lambda participant: say(gone=participant.identity))
     room.on("track_subscribed", lambda track, _, whose: begin(listen(track, whose.identity)))
     try:

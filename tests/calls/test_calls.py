@@ -196,6 +196,27 @@ async def scheduled_id(client: Client) -> str:
     return str(event["delay_id"])
 
 
+async def test_who_is_banned_from_the_room_is_cut_off_and_stays_so(
+    scene: Scene, users: Users
+) -> None:
+    alice, mallory = users.alice, await scene.near.user("banned")
+    await mallory.join(users.room_id)
+    request = {"url": SFU, "room_id": users.room_id, "slot_id": SLOT, "member_id": "m"}
+    listener = await scene.call((await alice.post(f"{UNSTABLE}/get_token", request)).ok())
+    await listener.hears("playing")
+    token = (await mallory.post(f"{UNSTABLE}/get_token", request)).ok()
+    caller = await scene.call(token)
+    name = (await caller.hears("connected"))["connected"]
+    await listener.hears("heard", name)
+    (await alice.post(f"v3/rooms/{users.room_id}/ban", {"user_id": mallory.user_id})).ok()
+    await listener.hears("gone", name)
+    # The token has not expired; LiveKit lets it in, and hearth has it thrown out.
+    again = await scene.call(token)
+    await again.hears("removed")
+    for participant in (listener, caller, again):
+        await participant.vanish()
+
+
 async def test_forged_webhooks_end_nothing(scene: Scene, users: Users) -> None:
     body = b'{"event": "participant_left", "room": {"name": "r"}, "participant": {"identity": "i"}}'
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()

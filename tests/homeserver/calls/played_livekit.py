@@ -60,6 +60,8 @@ class PlayedLiveKit:
     participants: set[tuple[str, str]] = field(default_factory=set)
     looked: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
     """Whom it was asked after."""
+    removed: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    """Whom it was asked to cut off."""
 
     @property
     def settings(self) -> Calls:
@@ -94,7 +96,18 @@ class PlayedLiveKit:
                 if key in self.participants:
                     return web.json_response({"identity": key[1], "state": "ACTIVE"})
                 return web.json_response({"code": "not_found", "msg": "no such"}, status=404)
+            case "RemoveParticipant":
+                assert grant == {"roomAdmin": True, "room": body["room"]}
+                key = (body["room"], body["identity"])
+                self.participants.discard(key)
+                self.removed.put_nowait(key)
+                return web.json_response({})
         return web.json_response({"code": "bad_route", "msg": "no such method"}, status=404)
+
+    async def next_removal(self) -> tuple[str, str]:
+        """Whom it is asked to cut off next."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.removed.get()
 
     async def next_look(self) -> tuple[str, str]:
         """Whom it is asked after next."""
