@@ -79,18 +79,25 @@ def main() -> None:
 
 
 def make_files(folder: Path) -> None:
-    """Pictures with the grain of photographs."""
+    """The pictures that are measured."""
+    for name, width, height, saver, options in FILES:
+        write_picture(folder / name, width, height, saver, options)
+
+
+def write_picture(
+    path: Path, width: int, height: int, saver: str, options: tuple[str | int, ...]
+) -> None:
+    """A picture with the grain of photographs."""
     vips = Vips(find_libvips())
     grain = bytes(96 + number // 8 for number in range(256))
-    for name, width, height, saver, options in FILES:
-        scratch = folder / "scratch.png"
-        row_bytes = 1 + 3 * width
-        rows = bytearray(random.Random(1).randbytes(row_bytes * height).translate(grain))
-        rows[::row_bytes] = bytes(height)
-        scratch.write_bytes(png_of(width, height, bytes(rows)))
-        target = os.open(folder / name, os.O_WRONLY | os.O_CREAT)
-        picture = vips.open(vips.source(os.open(scratch, os.O_RDONLY)))
-        picture.write(saver, vips.target(target), *options)
+    scratch = path.with_name("scratch.png")
+    row_bytes = 1 + 3 * width
+    rows = bytearray(random.Random(1).randbytes(row_bytes * height).translate(grain))
+    rows[::row_bytes] = bytes(height)
+    scratch.write_bytes(png_of(width, height, bytes(rows)))
+    target = os.open(path, os.O_WRONLY | os.O_CREAT)
+    picture = vips.open(vips.source(os.open(scratch, os.O_RDONLY)))
+    picture.write(saver, vips.target(target), *options)
 
 
 async def measure(folder: Path, synapse: str | None) -> None:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from homeserver.config.model import ENV_DELIMITER, ENV_PREFIX, contradictions, settings_model
-from homeserver.config.profile import apply_profile
+from homeserver.config.profile import apply_profiles
 from homeserver.config.sections.calls import Calls
 from homeserver.config.settings import Settings, from_values
 
@@ -67,7 +67,7 @@ def load_settings(path: Path | None) -> Settings:
         problems = [_sentence(details) for details in error.errors(include_url=False)]
         raise ConfigError(*problems, *unknown) from error
     base = Path.cwd() if path is None else path.absolute().parent
-    values = apply_profile(model.model_dump(), model.model_dump(exclude_unset=True))
+    values = apply_profiles(model.model_dump(), model.model_dump(exclude_unset=True))
     settings = _complete(from_values(values), base)
     problems = [f"{key}: {problem}." for key, problem in contradictions(settings)]
     if problems or unknown:

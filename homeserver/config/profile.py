@@ -6,31 +6,40 @@ A profile is other defaults: whatever the operator gives, in the file or the env
 from collections.abc import Mapping
 from typing import Any
 
-LOW_BANDWIDTH: Mapping[str, Mapping[str, Any]] = {
-    "presence": {"enabled": False},
-    "rooms": {"typing": False},
-    "sync": {"first_events": 5},
-    "outgoing": {"keepalive_s": 240},
+Sections = Mapping[str, Mapping[str, Any]]
+
+LISTENERS = "listen"
+"""What stands under this name is for each of them."""
+
+PROFILES: Mapping[str, Sections] = {
+    "low_bandwidth": {
+        "presence": {"enabled": False},
+        "rooms": {"typing": False},
+        "sync": {"first_events": 5},
+        # Links that forget connections do so after five minutes or later.
+        "outgoing": {"keepalive_s": 240},
+        LISTENERS: {"gzip_over_bytes": 400, "browser_headers": "asked", "keepalive_s": 240},
+    },
+    "small_memory": {
+        "database": {"pool_size": 3, "shared_buffers_mb": 8, "max_wal_mb": 32},
+        "cache": {"budget_mb": 16},
+        "media": {"thumbnails_at_a_time": 1},
+    },
 }
-"""By section and key. Links that forget connections do so after five minutes or later."""
-LOW_BANDWIDTH_LISTENER: Mapping[str, Any] = {
-    "gzip_over_bytes": 400,
-    "browser_headers": "asked",
-    "keepalive_s": 240,
-}
-"""For every listener."""
+"""By profile, section and key."""
 
 
-def apply_profile(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def apply_profiles(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The complete values of all settings, where `given` are those that the operator gives."""
-    if not values["profile"]["low_bandwidth"]:
-        return dict(values)
     changed = dict(values)
-    for section, defaults in LOW_BANDWIDTH.items():
-        changed[section] = {**values[section], **defaults, **given.get(section, {})}
-    given_listeners = given.get("listen", ({},))
-    changed["listen"] = [
-        {**complete, **LOW_BANDWIDTH_LISTENER, **own}
-        for complete, own in zip(values["listen"], given_listeners, strict=True)
-    ]
+    for profile, sections in PROFILES.items():
+        if not values["profile"][profile]:
+            continue
+        for name, defaults in sections.items():
+            if name == LISTENERS:
+                own = given.get(name, ({},))
+                pairs = zip(changed[name], own, strict=True)
+                changed[name] = [{**listener, **defaults, **mine} for listener, mine in pairs]
+            else:
+                changed[name] = {**changed[name], **defaults, **given.get(name, {})}
     return changed

@@ -283,6 +283,14 @@ def test_a_profile_is_other_defaults(load: Load) -> None:
     assert listener.port == 8008
 
 
+def test_profiles_go_together(load: Load) -> None:
+    settings = load(NAMED + SPARING + "small_memory = true\n[cache]\nbudget_mb = 24\n")
+    assert settings.database.pool_size == 3
+    assert settings.media.thumbnails_at_a_time == 1
+    assert settings.cache.budget_mb == 24
+    assert settings.sync.first_events == 5
+
+
 def test_what_is_given_counts_more_than_a_profile(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
