@@ -15,3 +15,5 @@ def progress_bar(label: str, length: int) -> Iterator[Callable[[int], None]]:
         return
     with typer.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield bar.update
+        # The length was an estimate.
+        bar.update(max(length - bar.pos, 0))

@@ -57,13 +57,26 @@ def hearth(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return Hearth(monkeypatch, capsys)
 
 
+COMMANDS = (
+    "run",
+    "config",
+    "user",
+    "psql",
+    "doctor",
+    "backup",
+    "restore",
+    "upgrade",
+    "version",
+)
+
+
 def test_help_names_every_command(hearth: Hearth) -> None:
     _, out, _ = hearth("--help")
-    for command in ("run", "config", "user", "psql", "doctor", "version"):
+    for command in COMMANDS:
         assert command in out
 
 
-@pytest.mark.parametrize("command", ["run", "config", "user", "psql", "doctor", "version"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(hearth: Hearth, command: str) -> None:
     status, out, _ = hearth(command, "--help")
     assert status == 0

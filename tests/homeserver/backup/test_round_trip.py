@@ -1,14 +1,22 @@
 """What is restored is what was backed up."""
 
 import asyncio
+import shutil
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import asyncpg
+import pytest
 
 from homeserver.app import running
-from homeserver.backup.making import Backup, Source
+from homeserver.backup.contents import INDEX
+from homeserver.backup.making import Backup, BackupFailed, Extent, Source
+from homeserver.backup.restoring import RestoreRefused
+from homeserver.backup.restoring import check_space as check_room
+from homeserver.backup.target import check_space
 from homeserver.building.media import build_store
 from homeserver.clock import system_clock
 from homeserver.config.settings import Settings
@@ -238,3 +246,37 @@ async def back_up_slowly(
         await connection.close()
     assert backup.manifest.media_files == 1
     return backup.manifest.media_missing
+
+
+async def test_a_file_that_is_not_in_the_store_is_named_and_the_rest_is_kept(
+    homes: Homes, tmp_path: Path
+) -> None:
+    alice = await homes.user("alice")
+    await upload(alice, PICTURE)
+    await upload(alice, b"another file")
+    settings = homes.services.settings
+    (gone,) = (settings.media.directory / "content").rglob(f"{sha256(PICTURE).hexdigest()}-*")
+    gone.unlink()
+    checked = await back_up(settings, tmp_path / "backup.tar")
+    assert checked.manifest.media_missing == [gone.name]
+    assert checked.manifest.media_files == 1
+
+
+async def test_a_store_may_be_left_out(homes: Homes, tmp_path: Path) -> None:
+    await upload(await homes.user("alice"), PICTURE)
+    checked = await back_up(homes.services.settings, tmp_path / "backup.tar", INDEX)
+    assert checked.manifest.media_files == 0
+    assert checked.manifest.parts["database/media_contents"].rows == 1
+
+
+async def test_a_disk_that_is_too_small_is_refused_beforehand(homes: Homes, tmp_path: Path) -> None:
+    await upload(await homes.user("alice"), PICTURE)
+    free = shutil.disk_usage(tmp_path).free
+    check_space(tmp_path, Extent(tables=1_000, media=1_000))
+    with pytest.raises(BackupFailed, match="make room"):
+        check_space(tmp_path, Extent(tables=0, media=2 * free))
+    checked = await back_up(homes.services.settings, tmp_path / "backup.tar")
+    check_room(tmp_path, checked, with_rows=True)
+    too_large = replace(checked, manifest=replace(checked.manifest, media_bytes=2 * free))
+    with pytest.raises(RestoreRefused, match="are needed"):
+        check_room(tmp_path, too_large, with_rows=True)
