@@ -139,7 +139,7 @@ check_nginx() {
         return 0
     fi
     mkdir -p "$ROOT/var/run/hearth"
-    nginx -t -q -c "$ROOT$ETC/nginx/nginx.conf" ||
+    nginx -t -q -e stderr -c "$ROOT$ETC/nginx/nginx.conf" ||
         fail "$EXIT_FAILED" "nginx does not take $ETC/nginx/nginx.conf; it says why above"
 }
 

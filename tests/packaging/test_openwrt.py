@@ -559,7 +559,7 @@ def test_a_certificate_of_ones_own_is_taken(router: Router, tmp_path: Path) -> N
     assert "certificate: /etc/ssl/own.crt, until" in done.output
     assert "ssl_certificate /etc/ssl/own.crt;" in router.read(NGINX)
     assert "acme" not in router.noted("log")
-    assert "nginx -t -q -c /etc/hearth/nginx/nginx.conf" in router.noted("log")
+    assert "nginx -t -q -e stderr -c /etc/hearth/nginx/nginx.conf" in router.noted("log")
 
 
 def test_a_certificate_for_other_names_is_refused(router: Router, tmp_path: Path) -> None:
