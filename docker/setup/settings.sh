@@ -93,6 +93,17 @@ load_settings() {
     fill_defaults
     check_together
     [ "$SETTINGS_WRONG" = no ] || exit "$EXIT_SETTINGS"
+    warn_of_readers
+}
+
+# Two settings are secrets.
+warn_of_readers() {
+    [ -n "$ACME_CREDENTIALS$DATABASE_URL" ] || return 0
+    # shellcheck disable=SC2012 # there is no stat
+    case $(ls -ld "$SETTINGS_FILE") in
+    -???------*) ;;
+    *) warn "$SETTINGS_FILE has a secret and can be read by others: chmod 600 $SETTINGS_FILE" ;;
+    esac
 }
 
 read_line() {

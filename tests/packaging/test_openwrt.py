@@ -437,6 +437,14 @@ def test_the_example_is_one(router: Router) -> None:
     assert router.run("--yes").status == FINE
 
 
+def test_secrets_that_others_can_read_are_told(router: Router) -> None:
+    router.settings(ACME_VALIDATION="dns", ACME_DNS="dns_cf", ACME_CREDENTIALS="CF_Token=abc")
+    warning = "has a secret and can be read by others"
+    assert warning in router.run("--dry-run").errors
+    (router.root / "etc/hearth/.env").chmod(0o600)
+    assert warning not in router.run("--dry-run").errors
+
+
 def test_there_is_no_env_at_first(router: Router) -> None:
     (router.root / "etc/hearth/.env").unlink()
     done = router.run("--yes")
