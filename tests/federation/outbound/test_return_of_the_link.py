@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
 from aiohttp import web
 
 from federation.outbound.connections import MAX_KEPT_OPEN
@@ -61,6 +62,7 @@ async def until(net: Network, condition: Callable[[], bool]) -> None:
             net.now_ts += 1_000
 
 
+@pytest.mark.slow
 async def test_a_link_that_comes_back_is_not_flooded(net: Network) -> None:
     peer = await net.peer("*.many.test", port=0)
     far = Far(peer)
