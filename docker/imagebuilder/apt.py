@@ -51,13 +51,13 @@ class Apt:
         with tempfile.TemporaryDirectory() as folder:
             exact = [f"{artifact.name}={artifact.version}" for artifact in wanted]
             done = self._run("apt-get", "download", *exact, folder=folder)
+            if done.returncode != 0:
+                raise PackageMissing(
+                    f"The mirrors do not have all that is locked for {self._architecture.debian};"
+                    f" renew the lock with `make images-lock`. {' '.join(done.stderr.split())}"
+                )
             packages = {path.name.partition("_")[0]: path for path in Path(folder).glob("*.deb")}
             for artifact in wanted:
-                if artifact.name not in packages:
-                    raise PackageMissing(
-                        f"The mirrors have no {artifact.name} {artifact.version} any more; "
-                        f"renew the lock with `make images-lock`. {last_line(done.stderr)}"
-                    )
                 data = packages[artifact.name].read_bytes()
                 check(artifact, data)
                 self._store.add(data)
@@ -106,9 +106,3 @@ def records(listed: str) -> Iterator[Artifact]:
         )
         if {"Package", "Version", "SHA256"} <= fields.keys():
             yield Artifact(fields["Package"], fields["Version"], fields["SHA256"])
-
-
-def last_line(said: str) -> str:
-    """The last thing that a program said."""
-    lines = said.strip().splitlines()
-    return lines[-1] if lines else ""

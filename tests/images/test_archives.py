@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 
+from imagebuilder import livekit
 from imagebuilder.architectures import ARMV7
 from imagebuilder.artifact import Artifact
 from imagebuilder.bundle import build_bundle
@@ -131,3 +132,17 @@ def test_links_are_followed_to_their_end_and_not_in_circles() -> None:
     assert resolve(tree, "/lib/a") == ["usr/lib/a", "usr/lib/b", "usr/lib/c"]
     assert resolve(tree, "/lib/round") == []
     assert resolve(tree, "/lib/nowhere") == []
+
+
+def test_the_image_of_livekit_has_one_program_and_its_modules_in_the_bill() -> None:
+    tree = livekit.build_tree(b"program", b"certificates")
+    layers = (build_layer("livekit", tree),)
+    made = BuiltImage("livekit", "1.13.5", "a title", ARMV7, livekit.RUNNING, layers)
+    assert [path for path in tree if path.startswith("usr/")] == ["usr/bin/livekit-server"]
+    config = json.loads(made.config)["config"]
+    assert config["Entrypoint"] == ["/usr/bin/livekit-server", "--config", "/config/livekit.yaml"]
+    assert config["User"] == "991:991"
+    module = livekit.GoModule("github.com/pion/webrtc/v4", "v4.1.0", "h1:abc=")
+    (component,) = json.loads(build_sbom(made, Lock(debian=()), [module]))["components"]
+    assert component["purl"] == "pkg:golang/github.com/pion/webrtc/v4@v4.1.0"
+    assert component["properties"] == [{"name": "go.sum", "value": "h1:abc="}]
