@@ -1,6 +1,7 @@
 """`python -m imagebuilder`: build images, lock what they are made of, run them."""
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from imagebuilder.wheels import WheelMissing
 from imagebuilder.workshop import Product, Workshop
 
 DOCKER = Path(__file__).parents[1]
+SUMS = "SHA256SUMS"
 MIB = 1_048_576
 TOLD_PLAINLY = (
     PackageMissing,
@@ -101,8 +103,9 @@ def run_livekit(workshop: Workshop, options: argparse.Namespace) -> None:
 
 
 def write(product: Product, directory: Path) -> None:
-    """Write an image and say what it is."""
+    """Write an image, list the hashes anew, and say what the image is."""
     product.write(directory)
+    write_sums(directory)
     image = product.image
     print(
         f"{image.reference} {image.architecture.platform}: "
@@ -133,6 +136,16 @@ def products(workshop: Workshop, options: argparse.Namespace) -> Iterator[Produc
         architecture = ALL[name]
         lock = workshop.newest(architecture) if options.newest else read_lock(architecture)
         yield from workshop.build(architecture, options.image or list(recipe.IMAGES), lock)
+
+
+def write_sums(directory: Path) -> None:
+    """The hashes of all files, as `sha256sum -c` reads them."""
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(directory.iterdir())
+        if path.name != SUMS
+    ]
+    (directory / SUMS).write_text("".join(lines))
 
 
 if __name__ == "__main__":

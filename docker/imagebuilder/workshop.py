@@ -48,17 +48,15 @@ class Product:
         return f"{self.image.name}-{self.image.version}-{self.image.architecture.name}"
 
     def write(self, directory: Path) -> None:
-        """Write the archive, the bundle and the bill of materials, each with its hash beside it."""
+        """Write the archive, the bundle and the bill of materials."""
         directory.mkdir(parents=True, exist_ok=True)
         contents = {
-            f"{self.stem}.image.tar": build_archive(self.image),
+            f"{self.stem}.oci.tar": build_archive(self.image),
             f"{self.stem}.bundle.tar.gz": build_bundle(self.image, self.tree),
             f"{self.stem}.cdx.json": build_sbom(self.image, self.lock, self.modules),
         }
         for name, data in contents.items():
             (directory / name).write_bytes(data)
-            digest = hashlib.sha256(data).hexdigest()
-            (directory / f"{name}.sha256").write_text(f"{digest}  {name}\n")
 
 
 class Workshop:

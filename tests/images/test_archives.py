@@ -4,9 +4,12 @@ import gzip
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
+from pathlib import Path
 
 from imagebuilder import livekit
+from imagebuilder.__main__ import write
 from imagebuilder.architectures import ARMV7
 from imagebuilder.artifact import Artifact
 from imagebuilder.bundle import build_bundle
@@ -15,7 +18,7 @@ from imagebuilder.lock import Lock
 from imagebuilder.oci import BuiltImage, build_archive
 from imagebuilder.sbom import build_sbom
 from imagebuilder.tree import Directory, File, Link, Tree, normal_path, resolve
-from imagebuilder.workshop import RUNNING
+from imagebuilder.workshop import RUNNING, Product
 
 TREE: Tree = {
     "usr/bin/hearth": File(b"program", executable=True),
@@ -146,3 +149,15 @@ def test_the_image_of_livekit_has_one_program_and_its_modules_in_the_bill() -> N
     (component,) = json.loads(build_sbom(made, Lock(debian=()), [module]))["components"]
     assert component["purl"] == "pkg:golang/github.com/pion/webrtc/v4@v4.1.0"
     assert component["properties"] == [{"name": "go.sum", "value": "h1:abc="}]
+
+
+def test_files_are_listed_with_their_hashes(tmp_path: Path) -> None:
+    write(Product(image(), TREE, Lock(debian=())), tmp_path)
+    stem = "hearth-1.2-armv7"
+    endings = ("bundle.tar.gz", "cdx.json", "oci.tar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "SHA256SUMS",
+        *(f"{stem}.{ending}" for ending in endings),
+    ]
+    checked = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=tmp_path, check=False)
+    assert checked.returncode == 0
