@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -11,9 +12,13 @@ import pytest
 from federation.protocol.errors import NotFound
 from federation.protocol.identifiers import UserId
 from homeserver.app import running
+from homeserver.calls.delivery import Delivery
+from homeserver.calls.timer import Timer
 from homeserver.config.sections.calls import DelayedEvents
+from storage.database import Database
 from tests.homeserver.appservices.bridge import Bridge, bridged
 from tests.homeserver.calls.delaying import (
+    BRING_FORWARD,
     HOUR_MS,
     STABLE,
     UNSTABLE,
@@ -27,6 +32,7 @@ from tests.homeserver.calls.delaying import (
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
 
 MEMBER = "org.matrix.msc3401.call.member"
+RESTARTS = 10
 
 
 async def test_messages_are_sent_when_they_are_due_in_the_order_of_their_times(
@@ -35,9 +41,12 @@ async def test_messages_are_sent_when_they_are_due_in_the_order_of_their_times(
     alice = await homes.user()
     room_id = await alice.create_room()
     listener = await Listener.begin(alice, room_id)
-    for text, delay_ms in (("third", 90), ("first", 10), ("second", 50)):
-        (await delay_message(alice, room_id, text, delay_ms)).ok()
-    assert await listener.texts(3) == ["first", "second", "third"]
+    for text, minutes in (("third", 3), ("first", 1), ("second", 2)):
+        (await delay_message(alice, room_id, text, HOUR_MS + minutes * 60_000)).ok()
+    await homes.services.db.execute(BRING_FORWARD, 2 * HOUR_MS)
+    # Hearing of something earlier, the timer looks what is due.
+    (await delay_message(alice, room_id, "fourth", 1)).ok()
+    assert await listener.texts(4) == ["first", "second", "third", "fourth"]
     assert await scheduled(alice) == []
 
 
@@ -83,13 +92,15 @@ async def test_the_endpoint_of_its_own_schedules_messages_and_state(homes: Homes
     alice = await homes.user()
     room_id = await alice.create_room()
     path = f"rooms/{quote(room_id)}/delayed_event"
-    message = {"delay_ms": 20, "content": {"msgtype": "m.text", "body": "later"}}
+    message = {"delay_ms": 1, "content": {"msgtype": "m.text", "body": "later"}}
     name = {"delay_ms": 1, "content": {"name": "Soon"}, "state_key": ""}
     listener = await Listener.begin(alice, room_id)
     (await alice.put(f"v3/{path}/m.room.message/1", message)).ok()
+    await listener.hear(1)
     (await alice.put(f"unstable/org.matrix.msc4140/{path}/m.room.name/2", name)).ok()
     heard = await listener.hear(2)
-    assert [event["content"] for event in heard] == [{"name": "Soon"}, message["content"]]
+    assert [event["content"] for event in heard] == [message["content"], {"name": "Soon"}]
+    assert heard[1]["state_key"] == ""
     for wrong, errcode in (
         ({"content": {}}, "M_MISSING_PARAM"),
         ({"delay_ms": 5}, "M_MISSING_PARAM"),
@@ -384,6 +395,22 @@ async def test_many_who_send_it_at_once_send_it_once(homes: Homes) -> None:
     assert await listener.texts(2) == ["once", "last"]
 
 
+async def test_what_was_restarted_in_time_is_not_sent_before_its_delay_is_over(
+    homes: Homes,
+) -> None:
+    alice, nobody = await homes.user(), homes.nobody()
+    room_id = await alice.create_room()
+    for number in range(10):
+        delay_id = (await delay_message(alice, room_id, str(number), 4)).ok()["delay_id"]
+        for _ in range(RESTARTS):
+            if (await nobody.post(f"{UNSTABLE}/{delay_id}/restart")).status != 200:
+                break
+        await until_finalised(alice, delay_id)
+    sent = await finalised(alice)
+    assert len({one["event_id"] for one in sent}) == 10
+    assert all(one["finalised_ts"] >= one["scheduled_at"] + one["delay_ms"] for one in sent)
+
+
 async def until_finalised(client: Client, delay_id: str) -> dict[str, object]:
     """A delayed event, once it is finalised."""
     async with asyncio.timeout(WITHIN_S):
@@ -391,3 +418,59 @@ async def until_finalised(client: Client, delay_id: str) -> dict[str, object]:
             shown: dict[str, object] = (await client.get(f"{STABLE}/{delay_id}")).ok()
             if "finalised_ts" in shown:
                 return shown
+
+
+class CountingDatabase:
+    """A database that counts what it is asked."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.queries = 0
+        self.asked = asyncio.Event()
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        self._count()
+        return await self._db.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        self._count()
+        return await self._db.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        self._count()
+        return await self._db.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        self._count()
+        return await self._db.execute(query, *args)
+
+    def _count(self) -> None:
+        self.queries += 1
+        self.asked.set()
+
+
+async def test_nothing_is_asked_of_the_database_while_nothing_is_scheduled(homes: Homes) -> None:
+    alice, services = await homes.user(), homes.services
+    room_id = await alice.create_room()
+    db = CountingDatabase(services.db)
+    delivery = Delivery(db, services.rooms.events, services.clock)
+    timer = Timer(db, delivery, services.clock, services.committer.number, never_announce)
+    keeping = asyncio.create_task(timer.run())
+    try:
+        await db.asked.wait()
+        for number in range(10):
+            await alice.send(room_id, f"talk {number}")
+        begun = db.queries
+        for number in range(10):
+            await alice.send(room_id, f"more talk {number}")
+        assert db.queries == begun == 3
+        db.asked.clear()
+        await timer.scheduled(services.clock() + HOUR_MS)
+        await db.asked.wait()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def never_announce(message: str) -> None:
+    raise AssertionError(message)
