@@ -2,11 +2,9 @@
 
 Run as `python -m bench.delayed_events`. The client is in the same process, so its side of each
 request is counted too; a message that is sent at once, and a request that does next to nothing,
-are there to compare with. Last it counts what the server asks of the database in a minute in which
-nothing is scheduled, and in one in which something is, for later.
+are there to compare with.
 """
 
-import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -20,21 +18,17 @@ import uvloop
 from homeserver.app import running
 from migrations.apply import apply_migrations
 from storage.cluster import Cluster, ClusterSettings
-from tests.homeserver.conftest import Client, Homes, settings_for_tests
+from tests.homeserver.conftest import Homes, settings_for_tests
 
 TIMES = 90
 """Fewer than a user may have scheduled."""
 ROUNDS = 5
 HOUR_MS = 3_600_000
-IDLE_S = 60
 EVENTS = "unstable/org.matrix.msc4140/delayed_events"
 DELAY = {"org.matrix.msc4140.delay": HOUR_MS}
-TRANSACTIONS = """
-    SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
-"""
 
 
-async def measure(homes: Homes, connection: asyncpg.Connection) -> None:
+async def measure(homes: Homes) -> None:
     """Do everything many times and print what it took."""
     alice, nobody = await homes.user("alice"), homes.nobody()
     room_id = await alice.create_room()
@@ -77,22 +71,6 @@ async def measure(homes: Homes, connection: asyncpg.Connection) -> None:
         await take("sending", send)
     for what, seconds in spent.items():
         print(f"{what}: {seconds / TIMES / ROUNDS * 1000:.2f} ms")
-    await compare_idle(alice, room, connection)
-
-
-async def compare_idle(alice: Client, room: str, connection: asyncpg.Connection) -> None:
-    """Count transactions while nothing happens."""
-    print(f"transactions in {IDLE_S} s, nothing scheduled: {await idle(connection)}")
-    (await alice.put(f"{room}/send/m.room.message/last", {}, **DELAY)).ok()
-    print(f"transactions in {IDLE_S} s, something scheduled: {await idle(connection)}")
-
-
-async def idle(connection: asyncpg.Connection) -> int:
-    """The transactions of a minute, but for the two that count them."""
-    before = await connection.fetchval(TRANSACTIONS)
-    await asyncio.sleep(IDLE_S)
-    after: int = await connection.fetchval(TRANSACTIONS)
-    return after - before
 
 
 async def run(directory: Path) -> None:
@@ -102,10 +80,10 @@ async def run(directory: Path) -> None:
     try:
         admin = await asyncpg.connect(cluster.dsn)
         await apply_migrations(admin)
+        await admin.close()
         settings = settings_for_tests(cluster.dsn, directory)
         async with running(settings) as server, aiohttp.ClientSession() as session:
-            await measure(Homes(server, session), admin)
-        await admin.close()
+            await measure(Homes(server, session))
     finally:
         await cluster.stop()
 

@@ -36,6 +36,7 @@ from storage.committer import CHANNEL, Committer
 from storage.database import Pool, open_pool
 from storage.names import Names
 from storage.nids import Nids
+from storage.outgoing import missed_rooms
 from storage.state_layers import StateLayers
 from storage.stream import Stream
 from tests.homeserver.rooms.world import ALICE, SERVER, World, build_send
@@ -223,6 +224,14 @@ class SendingWorld:
     async def room(self, *members: UserId) -> str:
         """A room of Alice's with these members."""
         return await self.world.create(members=members)
+
+    async def until_marked(self, destination: ServerName) -> None:
+        """Wait until it is kept that a server lacks events."""
+
+        async def is_marked() -> bool:
+            return bool(await missed_rooms(self.world.db, destination))
+
+        await eventually(is_marked)
 
     async def say(self, room_id: str, *texts: str) -> None:
         """Messages of a user of ours."""

@@ -257,7 +257,7 @@ async def test_of_a_busy_room_a_server_that_was_away_gets_the_latest(
     us.far.down = {FAR}
     async with us.sending():
         await us.say(room_id, *texts(0, 25))
-        await us.far.until(lambda: bool(us.far.attempts))
+        await us.until_marked(FAR)
     us.far.down = set()
     async with us.sending():
         await us.far.wait_for_texts(FAR, texts(15, 25))

@@ -68,7 +68,7 @@ async def test_a_server_that_was_down_gets_it_beyond_the_latest_events(
         texts = [f"talk {n}" for n in range(30)]
         for text in texts:
             await us.say(room_id, text)
-        await us.far.until(lambda: bool(us.far.attempts))
+        await us.until_marked(FAR)
     us.far.down = set()
     async with us.sending():
         await us.far.wait_for_texts(FAR, ["sticky", *texts[-10:]])
