@@ -161,14 +161,17 @@ class DestinationQueue:
     ) -> None:
         """Events are delivered, and marked rooms done up to some positions.
 
-        `distributed` is the position up to which the stream has been handed to the queues.
+        `distributed` is the position up to which the stream has been handed to the queues. A mark
+        before the events, made since they were packed, stands.
         """
-        done = dict(covered)
+        done, begins = dict(covered), dict[int, int]()
         for pdu in pdus:
             done[pdu.room] = max(pdu.position, done.get(pdu.room, 0))
+            if pdu.room not in covered:
+                begins[pdu.room] = min(pdu.position, begins.get(pdu.room, pdu.position))
         for room, upto in done.items():
             missed_from = self.missed.get(room)
-            if missed_from is None or missed_from > upto:
+            if missed_from is None or not begins.get(room, 0) <= missed_from <= upto:
                 continue
             if upto >= distributed:
                 del self.missed[room]
