@@ -1,9 +1,11 @@
 """Making images: from the locks to files that can be loaded and run."""
 
+import fcntl
 import hashlib
 import platform
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +87,8 @@ class Workshop:
 
     def newest(self, architecture: Architecture) -> Lock:
         """What is locked, but with the Debian packages that the mirrors have now."""
-        packages = self._apt(architecture).newest(recipe.debian_packages(architecture))
+        with self._alone():
+            packages = self._apt(architecture).newest(recipe.debian_packages(architecture))
         return replace(read_lock(architecture), debian=tuple(packages))
 
     def build(self, architecture: Architecture, names: Iterable[str], lock: Lock) -> list[Product]:
@@ -108,9 +111,11 @@ class Workshop:
 
     def build_livekit(self, architecture: Architecture, lock: Lock) -> Product:
         """The image of LiveKit, with the authorities' certificates of the lock."""
-        program = livekit.build_program(architecture, self._cache)
         used = lock.only({"ca-certificates"})
-        certificates = read(unpack_all(self._fetch(architecture, used)).tree, recipe.CERTIFICATES)
+        with self._alone():
+            program = livekit.build_program(architecture, self._cache)
+            ingredients = self._fetch(architecture, used)
+        certificates = read(unpack_all(ingredients).tree, recipe.CERTIFICATES)
         tree = livekit.build_tree(program.read_bytes(), certificates)
         image = BuiltImage(
             name=livekit.NAME,
@@ -124,8 +129,18 @@ class Workshop:
 
     def contents(self, architecture: Architecture, lock: Lock) -> dict[str, Content]:
         """What the layers of the images hold."""
-        ingredients = self._fetch(architecture, lock)
-        return build_contents(ingredients, self._sources, self._interpreter(lock, architecture))
+        with self._alone():
+            ingredients = self._fetch(architecture, lock)
+            interpreter = self._interpreter(lock, architecture)
+        return build_contents(ingredients, self._sources, interpreter)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While nobody else uses the cache; not to be entered twice."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with (self._cache / "lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
 
     def _fetch(self, architecture: Architecture, lock: Lock) -> Ingredients:
         index = Index(architecture, self._store)
