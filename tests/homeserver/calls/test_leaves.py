@@ -50,7 +50,7 @@ async def delayed_leave(client: Client, room_id: str) -> str:
 
 async def leaves_room(listener: Listener) -> dict[str, Any]:
     """The one event that comes."""
-    (event,) = await listener.hear()
+    (event,) = await listener.hear(within_s=PATIENCE_S)
     return event
 
 
