@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from homeserver.backup.making import BackupFailed, Extent
+from homeserver.durable import sync_directory
 
 SUFFIX = ".tar"
 PARTIAL = ".part"
@@ -51,15 +52,6 @@ def written(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
             raise
     sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Write the names in a directory to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_abandoned(directory: Path, server_name: str) -> None:

@@ -24,6 +24,7 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
     from federation.outbound.openid import RemoteOpenIds
     from homeserver.calls.calls import Calls
     from homeserver.calls.homeserver_tokens import HomeserverTokens
+    from homeserver.calls.issuing import TokenIssuer
     from homeserver.calls.leaves import CALL_LEAVES, Leaves
     from homeserver.calls.livekit import LiveKit
     from homeserver.calls.openid import OpenIds
@@ -49,6 +50,7 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
         core.committer.number,
     )
     removals = Removals(core.db, livekit, core.clock)
+    issuer = TokenIssuer(key, settings.token_lifetime_s, removals, core.clock)
     core.stream.listen(removals.heard)
     core.hear(CALL_LEAVES, leaves.hear, leaves.missed_messages)
     openids = OpenIds(
@@ -57,7 +59,7 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
     return Calls(
         livekit=livekit,
         token_service=TokenService(
-            core.db, settings, core.server_name, openids, livekit, leaves, removals, core.clock
+            core.db, settings, core.server_name, openids, livekit, leaves, issuer
         ),
         homeserver_tokens=HomeserverTokens(
             core.db,
@@ -65,9 +67,8 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
             core.server_name,
             livekit,
             leaves,
-            removals,
+            issuer,
             RemoteCallTokens(client) if client else None,
-            core.clock,
         ),
         leaves=leaves,
         removals=removals,

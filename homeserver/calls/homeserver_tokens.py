@@ -9,14 +9,12 @@ from federation.inbound.reading_ports import CallPlace
 from federation.outbound.call_tokens import RemoteCallTokens
 from federation.outbound.errors import FederationError
 from federation.protocol.errors import Forbidden, InvalidParam, MatrixError
-from federation.protocol.identifiers import ServerName, UserId
+from federation.protocol.identifiers import ServerName, UserId, server_of
 from homeserver.calls.grants import homeserver_grant
+from homeserver.calls.issuing import TokenIssuer
 from homeserver.calls.leaves import Leaves
 from homeserver.calls.ports import LiveKitRooms
-from homeserver.calls.removals import Removals
 from homeserver.calls.requests import Member, Place
-from homeserver.calls.signed_tokens import ApiKey
-from homeserver.clock import Clock
 from homeserver.config.sections.calls import Calls as CallSettings
 from storage.database import Database
 from storage.delayed_events import find_delayed_event
@@ -41,19 +39,16 @@ class HomeserverTokens:
         own_name: ServerName,
         rooms: LiveKitRooms,
         leaves: Leaves,
-        removals: Removals,
+        issuer: TokenIssuer,
         remote: RemoteCallTokens | None,
-        clock: Clock,
     ) -> None:
         self._db = db
         self._settings = settings
         self._own_name = own_name
         self._rooms = rooms
         self._leaves = leaves
-        self._removals = removals
+        self._issuer = issuer
         self._remote = remote
-        self._clock = clock
-        self._key = ApiKey(settings.api_key, settings.api_secret)
 
     async def get_token(
         self, user_id: UserId, server: ServerName, url: str | None, place: Place
@@ -75,7 +70,7 @@ class HomeserverTokens:
 
         Raises `Forbidden`, `InvalidParam`, `LiveKitFailed`.
         """
-        if user_id.partition(":")[2] != origin:
+        if server_of(user_id) != origin:
             raise Forbidden("The user is not one of the server's")
         await self._check_joined(user_id, place.room_id)
         self._check_url(url)
@@ -140,9 +135,5 @@ class HomeserverTokens:
     async def _give(self, user_id: UserId, place: Place, *, is_local: bool) -> str:
         room, identity = place.livekit_room, place.member.identity_of(user_id)
         await self._rooms.create_room(room)
-        await self._removals.given((room, identity), user_id, place.room_id)
-        return self._key.sign(
-            homeserver_grant(room, identity, is_local=is_local),
-            now_s=self._clock() // 1000,
-            lifetime_s=self._settings.token_lifetime_s,
-        )
+        grant = homeserver_grant(room, identity, is_local=is_local)
+        return await self._issuer.issue((room, identity), user_id, place.room_id, grant)

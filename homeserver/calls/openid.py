@@ -12,6 +12,7 @@ from federation.protocol.identifiers import (
     UserId,
     check_user_id,
     is_valid_server_name,
+    server_of,
 )
 from homeserver.calls.ports import OpenIdTokens, RemoteOpenIds
 from homeserver.calls.requests import OpenIdToken
@@ -36,7 +37,7 @@ class OpenIds:
     async def user_of(self, token: OpenIdToken) -> UserId:
         """The user whose server vouches for the token. Raises `Unauthorized`."""
         user_id = await self._find(token)
-        if user_id is None or user_id.partition(":")[2] != token.server:
+        if user_id is None or server_of(user_id) != token.server:
             raise Unauthorized("The request could not be authorised.")
         return user_id
 

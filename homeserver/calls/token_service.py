@@ -11,13 +11,11 @@ from typing import Any
 from federation.protocol.errors import BadJson, Forbidden, Unauthorized
 from federation.protocol.identifiers import ServerName, UserId
 from homeserver.calls.grants import service_grant
+from homeserver.calls.issuing import TokenIssuer
 from homeserver.calls.leaves import Leaves
 from homeserver.calls.openid import OpenIds
 from homeserver.calls.ports import LiveKitRooms
-from homeserver.calls.removals import Removals
 from homeserver.calls.requests import Delay, Place, TokenRequest
-from homeserver.calls.signed_tokens import ApiKey
-from homeserver.clock import Clock
 from homeserver.config.sections.calls import Calls as CallSettings
 from storage.database import Database
 from storage.memberships import is_in_room
@@ -36,8 +34,7 @@ class TokenService:
         openids: OpenIds,
         rooms: LiveKitRooms,
         leaves: Leaves,
-        removals: Removals,
-        clock: Clock,
+        issuer: TokenIssuer,
     ) -> None:
         self._db = db
         self._settings = settings
@@ -45,9 +42,7 @@ class TokenService:
         self._openids = openids
         self._rooms = rooms
         self._leaves = leaves
-        self._removals = removals
-        self._clock = clock
-        self._key = ApiKey(settings.api_key, settings.api_secret)
+        self._issuer = issuer
 
     async def get_token(self, request: TokenRequest) -> Mapping[str, Any]:
         """Where LiveKit is, and a token for a place there.
@@ -65,12 +60,8 @@ class TokenService:
             await self._rooms.create_room(room)
         if request.delay is not None:
             await self._take(place, user_id, server, request.delay)
-        await self._removals.given((room, identity), user_id, place.room_id)
-        token = self._key.sign(
-            service_grant(room, identity),
-            now_s=self._clock() // 1000,
-            lifetime_s=self._settings.token_lifetime_s,
-        )
+        grant = service_grant(room, identity)
+        token = await self._issuer.issue((room, identity), user_id, place.room_id, grant)
         return {"url": self._settings.livekit_url, "jwt": token}
 
     async def delegate_delayed_leave(self, request: TokenRequest, delay: Delay) -> None:

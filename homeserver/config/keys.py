@@ -13,6 +13,7 @@ from federation.protocol.signatures import (
     signing_key_from_seed,
     signing_key_text,
 )
+from homeserver.durable import sync_directory
 
 
 class KeyFileError(Exception):
@@ -88,14 +89,6 @@ def _written_aside(path: Path, key: SigningKey) -> Iterator[Path]:
             written.flush()
             os.fsync(written.fileno())
         yield partial
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

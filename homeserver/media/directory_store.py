@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from homeserver.durable import sync_directory
 from homeserver.media.store import CHUNK_BYTES, Kept
 
 DIRECTORIES = tuple(f"{number:02x}" for number in range(256))
@@ -76,15 +77,6 @@ def put_durably(source: Path, target: Path) -> None:
         sync_directory(target.parent.parent)
     source.replace(target)
     sync_directory(target.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Write the names in a directory to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_part(path: Path, start: int, length: int) -> bytes:

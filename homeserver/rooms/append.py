@@ -12,7 +12,7 @@ from typing import Any
 from federation.protocol.canonical_json import encode_for
 from federation.protocol.event_format import parse_stored_pdu
 from federation.protocol.event_rendering import decode_event
-from federation.protocol.identifiers import EventId
+from federation.protocol.identifiers import EventId, server_of
 from federation.protocol.pdu import Pdu
 from federation.protocol.redaction import redact
 from federation.protocol.room_versions import EventFormat
@@ -223,7 +223,7 @@ class Append:
 
     def is_ours(self, user_id: str) -> bool:
         """Whether a user is one of this server's."""
-        return user_id.partition(":")[2] == self._server_name
+        return server_of(user_id) == self._server_name
 
     async def member_change(self, pdu: Pdu, event_nid: int, sender_nid: int) -> MemberChange:
         """The membership that a member event gives."""

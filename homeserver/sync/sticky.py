@@ -70,6 +70,8 @@ class StickyEvents:
         """Add to an answer of /sync what its timelines do not show."""
         mark = find_mark(reading)
         since = positions(reading, mark)
+        if not since:
+            return
         shown = Shown(
             {
                 item.event.event_id

@@ -28,7 +28,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "storage": ("storage", "federation.protocol"),
     "migrations": ("migrations",),
     "homeserver.clock": (),
-    "homeserver.config": ("homeserver.config", "federation.protocol", "storage.cluster"),
+    "homeserver.config": (
+        "homeserver.config",
+        "homeserver.durable",
+        "federation.protocol",
+        "storage.cluster",
+    ),
+    "homeserver.durable": (),
     "homeserver.observe.log": ("homeserver.config", "homeserver.http.request_id"),
     # Processes of their own load it, which have nothing of the server's.
     "homeserver.media.decoding": ("homeserver.media.decoding",),

@@ -68,7 +68,7 @@ class Listener:
         async with asyncio.timeout(within_s):
             while len(self.heard) < wanted:
                 answer = await self._client.sync(self._since, timeout_ms=30_000)
-                room = answer["rooms"].get("join", {}).get(self._room_id, {})
+                room = answer.get("rooms", {}).get("join", {}).get(self._room_id, {})
                 self.heard += room.get("timeline", {}).get("events", [])
                 self._since = answer["next_batch"]
         return self.heard
