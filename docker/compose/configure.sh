@@ -10,20 +10,8 @@ SETUP=$HERE/../setup
 NGINX_TEMPLATE=$HERE/../nginx/nginx.conf.template
 NGINX_WEBROOT=/challenges
 
-# shellcheck source=docker/setup/messages.sh
-. "$SETUP/messages.sh"
-# shellcheck source=docker/setup/settings.sh
-. "$SETUP/settings.sh"
-# shellcheck source=docker/setup/files.sh
-. "$SETUP/files.sh"
-# shellcheck source=docker/setup/machine.sh
-. "$SETUP/machine.sh"
-# shellcheck source=docker/setup/certificate.sh
-. "$SETUP/certificate.sh"
-# shellcheck source=docker/setup/configuration.sh
-. "$SETUP/configuration.sh"
-# shellcheck source=docker/setup/main.sh
-. "$SETUP/main.sh"
+# shellcheck source=docker/setup/parts.sh
+. "$SETUP/parts.sh"
 
 ETC=${HEARTH_COMPOSE_ETC:-$HERE/etc}
 STATE=$ETC/.setup

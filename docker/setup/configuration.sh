@@ -3,6 +3,7 @@
 
 # The user of the containers; nothing on this machine has that number by itself.
 CONTAINER_USER=991:991
+SMALL_MEMORY_MB=512
 # shellcheck disable=SC2089 # quotes for a file in YAML
 LIVEKIT_NETWORKS='"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"'
 
@@ -27,18 +28,22 @@ as_bool() {
     if is_on "$1"; then say true; else say false; fi
 }
 
-# A quarter of a gigabyte is where every megabyte counts.
+# hearth's profile says what it spares where every megabyte counts; nginx goes along.
 derive_memory() {
-    POOL_SIZE=5 SHARED_BUFFERS_MB=16 CACHE_MB=32
+    SPARES_MEMORY=$SMALL_MEMORY
+    if [ "$SMALL_MEMORY" = auto ]; then
+        SPARES_MEMORY=no
+        [ "$MEMORY_MB" -gt "$SMALL_MEMORY_MB" ] || SPARES_MEMORY=yes
+    fi
+    PROFILE=no
+    if is_on "$SPARES_MEMORY" || is_on "$LOW_BANDWIDTH"; then PROFILE=yes; fi
     NGINX_CONNECTIONS=2048 CONNECTIONS_PER_ADDRESS=400
-    if [ "$MEMORY_MB" -lt 400 ]; then
-        POOL_SIZE=3 SHARED_BUFFERS_MB=8 CACHE_MB=16
+    if is_on "$SPARES_MEMORY"; then
         NGINX_CONNECTIONS=1024 CONNECTIONS_PER_ADDRESS=200
     fi
     # A connection to a client and the one to hearth; and some to spare.
     NGINX_OPEN_FILES=$((NGINX_CONNECTIONS + 512))
-    export POOL_SIZE SHARED_BUFFERS_MB CACHE_MB
-    export NGINX_CONNECTIONS CONNECTIONS_PER_ADDRESS NGINX_OPEN_FILES
+    export SPARES_MEMORY PROFILE NGINX_CONNECTIONS CONNECTIONS_PER_ADDRESS NGINX_OPEN_FILES
 }
 
 # Containers share the network of the machine: no proxy processes, no address translation for

@@ -466,6 +466,27 @@ def test_too_little_memory_is_told_before_anything_is_done(router: Router) -> No
     assert router.run("--yes").status == FINE
 
 
+@pytest.mark.parametrize(
+    ("memory_mb", "asked", "spared"),
+    [(512, "auto", True), (513, "auto", False), (244, "no", False), (2000, "yes", True)],
+)
+def test_memory_is_spared_where_there_is_little_or_it_is_asked_for(
+    router: Router, tmp_path: Path, memory_mb: int, asked: str, spared: bool
+) -> None:
+    router.memory(memory_mb)
+    router.settings(SMALL_MEMORY=asked, CALLS="no", REMOTE_MEDIA_MB="70")
+    assert router.run("--yes").status == FINE
+    plain = tmp_path / "plain.toml"
+    plain.write_text(f"[server]\nname = 'a.org'\n[profile]\nsmall_memory = {str(spared).lower()}\n")
+    settings, expected = load_settings(router.root / TOML.lstrip("/")), load_settings(plain)
+    assert settings.profile == expected.profile
+    assert settings.database == expected.database
+    assert settings.cache == expected.cache
+    assert settings.media.thumbnails_at_a_time == expected.media.thumbnails_at_a_time
+    assert settings.media.remote_cache_mb == 70
+    assert f"limit_conn connections {200 if spared else 400};" in router.read(NGINX)
+
+
 def test_a_daemon_needs_more_memory(router: Router) -> None:
     shutil.copy(router.fake / "aside" / "crun", router.fake / "bin" / "docker")
     done = router.run("--yes")

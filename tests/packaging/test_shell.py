@@ -1,5 +1,6 @@
 """Shell scripts, ours and the stand-ins of tests: plain sh, and nothing that shellcheck minds."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 ENTRY_POINTS = sorted((REPOSITORY / "docker").glob("*/*.sh"))
 PARTS = sorted((REPOSITORY / "docker" / "setup").glob("*.sh"))
+LIST = REPOSITORY / "docker" / "setup" / "parts.sh"
+PROGRAMS = [path for path in ENTRY_POINTS if path.parent.name != "setup"]
 STAND_INS = [
     path
     for platform in ("openwrt", "debian")
@@ -38,8 +41,11 @@ def test_other_shells_understand_them(shell: list[str]) -> None:
         subprocess.run([*shell, "-n", str(script)], check=True)
 
 
-def test_every_part_is_used_by_both_platforms() -> None:
-    for platform in ("openwrt", "debian"):
-        text = (REPOSITORY / "docker" / platform / "bootstrap.sh").read_text()
-        for part in PARTS:
-            assert f'"$SETUP/{part.name}"' in text or is_run(part), (platform, part.name)
+def test_programs_source_the_parts_by_the_one_list_of_them() -> None:
+    sourced = re.compile(r'^\. "\$SETUP/(.+)"$', re.MULTILINE)
+    for program in PROGRAMS:
+        assert sourced.findall(program.read_text()) == [LIST.name], program
+    parts = {path.name for path in PARTS if path != LIST and not is_run(path)}
+    listed = sourced.findall(LIST.read_text())
+    assert set(listed) == parts
+    assert len(listed) == len(parts)
