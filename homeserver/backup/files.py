@@ -4,7 +4,6 @@ That is the configuration itself, the signing key, registrations of bridges, cer
 templates: every path in the settings that leads to a file. So a new setting needs nothing here.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -60,18 +59,3 @@ def target_of(file: KeptFile, config_dir: Path, data_dir: Path) -> Path:
     """Where a file goes when it is restored."""
     base = {"data": data_dir, "config": config_dir, "": Path("/")}[file.base]
     return base / file.path
-
-
-def write_new(target: Path, content: bytes) -> None:
-    """Write a file that only its owner can read; it appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as written:
-            written.write(content)
-            written.flush()
-            os.fsync(written.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ directory keeps a server from starting in between. It allows nothing: if the dat
 and the mark is still there, the database is refused like any other that is not empty.
 """
 
+import fcntl
 import os
 import shutil
 import zlib
@@ -20,11 +21,12 @@ import asyncpg
 from homeserver.backup.archive import ArchiveReader
 from homeserver.backup.checking import Checked, part_of
 from homeserver.backup.contents import DATABASE, MEDIA, Head, KeptFile
-from homeserver.backup.files import MOST_BYTES, target_of, write_new
+from homeserver.backup.files import MOST_BYTES, target_of
 from homeserver.clock import Clock
 from homeserver.media.incoming import Incoming
 from homeserver.media.store import Store
 from migrations.apply import apply_migrations, check_applied, load_migrations
+from storage.durable import sync_directory, write_whole
 from storage.restores import resume_after_restore
 from storage.table_copies import (
     Table,
@@ -53,11 +55,22 @@ def check_versions(head: Head) -> None:
 
 @contextmanager
 def marked(data_dir: Path) -> Iterator[None]:
-    """Keeps a server from starting over what is only half restored; stays if the block fails."""
+    """Keeps a server from starting over what is only half restored; stays if the block fails.
+
+    It is on the disk before anything of the block is, and goes when all of the block is.
+    Raises `RestoreRefused` if another process is at it.
+    """
     mark = data_dir / MARK
-    mark.touch(mode=0o600)
-    yield
-    mark.unlink()
+    with mark.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RestoreRefused("Another process is restoring a backup there just now.") from error
+        mark.chmod(0o600)
+        sync_directory(data_dir)
+        yield
+        mark.unlink()
+        sync_directory(data_dir)
 
 
 def is_under_way(data_dir: Path) -> bool:
@@ -107,8 +120,8 @@ def restore_files(
             differing.append(target)
             if not overwrite:
                 continue
-            shutil.copy2(target, target.with_name(f"{target.name}.before-restore"))
-        write_new(target, content)
+            target.replace(target.with_name(f"{target.name}.before-restore"))
+        write_whole(target, content)
     return differing
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from homeserver.backup.making import BackupFailed, Extent
-from homeserver.durable import sync_directory
+from storage.durable import sync_directory
 
 SUFFIX = ".tar"
 PARTIAL = ".part"

@@ -91,11 +91,12 @@ def _settings_for(file: Path, checked: "Checked", config_file: Path) -> "Setting
 
     from homeserver.backup.restoring import content_of
     from homeserver.config.load import load_settings
+    from storage.durable import make_directory
 
     if config_file.is_file():
         settings = load_settings(config_file)
     else:
-        config_file.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(config_file.parent)
         with tempfile.NamedTemporaryFile(dir=config_file.parent, suffix=".toml") as temporary:
             temporary.write(content_of(file, checked.head.files[0]))
             temporary.flush()
@@ -177,12 +178,12 @@ def _check_key(
 def _restore_files(
     file: Path, checked: "Checked", config_file: Path, settings: "Settings", *, overwrite: bool
 ) -> None:
-    from homeserver.backup.files import write_new
     from homeserver.backup.restoring import content_of, restore_files
+    from storage.durable import write_whole
 
     own_config, *others = checked.head.files
     if not config_file.is_file():
-        write_new(config_file, content_of(file, own_config))
+        write_whole(config_file, content_of(file, own_config))
     place = (config_file.parent, settings.server.data_dir)
     for path in restore_files(file, tuple(others), place, overwrite=overwrite):
         if overwrite:
@@ -192,5 +193,5 @@ def _restore_files(
     if checked.head.environment:
         lines = "".join(f"{name}={value}\n" for name, value in checked.head.environment.items())
         env_file = config_file.parent / ENVIRONMENT_FILE
-        write_new(env_file, lines.encode())
+        write_whole(env_file, lines.encode())
         typer.echo(f"Settings came from the environment too; they are in {env_file}.")

@@ -88,8 +88,10 @@ def prepare(settings: "Settings") -> None:
 
 def make_data_dir(path: Path) -> None:
     """Make the data directory, closed to others, unless it is there."""
+    from storage.durable import make_directory
+
     # PostgreSQL's unprivileged user has to pass where the server runs as root.
-    path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    make_directory(path, 0o711 if os.geteuid() == 0 else 0o700)
 
 
 def greeting(settings: "Settings", path: Path, *, is_new: bool) -> str:

@@ -13,7 +13,7 @@ from federation.protocol.signatures import (
     signing_key_from_seed,
     signing_key_text,
 )
-from homeserver.durable import sync_directory
+from storage.durable import make_directory, sync_directory
 
 
 class KeyFileError(Exception):
@@ -82,7 +82,7 @@ def _written_aside(path: Path, key: SigningKey) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as written:
             written.write(signing_key_text(key))

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from homeserver.durable import sync_directory
 from homeserver.media.store import CHUNK_BYTES, Kept
+from storage.durable import make_directory, sync_directory
 
 DIRECTORIES = tuple(f"{number:02x}" for number in range(256))
 
@@ -72,9 +72,7 @@ def put_durably(source: Path, target: Path) -> None:
     os.utime(source)
     with source.open("rb") as file:
         os.fsync(file.fileno())
-    if not target.parent.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sync_directory(target.parent.parent)
+    make_directory(target.parent)
     source.replace(target)
     sync_directory(target.parent)
 

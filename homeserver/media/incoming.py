@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeserver.media.store import CHUNK_BYTES
+from storage.durable import make_directory
 
 DEAD_AFTER_S = 24 * 3600
 """A file that nobody has written to for so long was left by a crash."""
@@ -115,7 +116,7 @@ class Target:
         if self._is_over:
             raise ValueError("The file is not wanted any more")
         if self._path is None or self._file is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self._directory)
             self._file, name = tempfile.mkstemp(dir=self._directory)
             self._path = Path(name)
         return self._path, self._file

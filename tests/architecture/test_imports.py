@@ -30,11 +30,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "homeserver.clock": (),
     "homeserver.config": (
         "homeserver.config",
-        "homeserver.durable",
         "federation.protocol",
         "storage.cluster",
+        "storage.durable",
     ),
-    "homeserver.durable": (),
     "homeserver.observe.log": ("homeserver.config", "homeserver.http.request_id"),
     # Processes of their own load it, which have nothing of the server's.
     "homeserver.media.decoding": ("homeserver.media.decoding",),
