@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -25,6 +26,16 @@ MEMORY = Path("/dev/shm")
 """A file system in memory: a database is copied there in a twentieth of the time."""
 MEMORY_NEEDED = 2**30
 made_here: list[Path] = []
+
+# How long an example takes says nothing where others compute beside. Where changes are checked
+# (`CI`), the same is tried each time; elsewhere there is always something new.
+hypothesis.settings.register_profile(
+    "hearth",
+    hypothesis.settings.get_profile("ci" if "CI" in os.environ else "default"),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("hearth")
 
 
 def pytest_configure(config: pytest.Config) -> None:

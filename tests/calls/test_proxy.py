@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from homeserver.calls.signed_tokens import ApiKey
 from tests.calls.livekit_server import KEY, SECRET, LiveKitServer, livekit_config
-from tests.packaging.proxy import NGINX_PROGRAM, Proxy, free_ports, proxied
+from tests.packaging.proxy import NGINX_PROGRAM, Proxy, proxied
+from tests.ports import free_ports
 
 pytestmark = [
     pytest.mark.calls,

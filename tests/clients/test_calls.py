@@ -11,7 +11,8 @@ import pytest_asyncio
 from tests.calls.livekit_server import KEY, SECRET, LiveKitServer, livekit_config
 from tests.clients.browsers import Browsers
 from tests.clients.conftest import Household
-from tests.homeserver.server_process import ServerProcess, free_port
+from tests.homeserver.server_process import ServerProcess
+from tests.ports import free_port
 
 pytestmark = pytest.mark.calls
 

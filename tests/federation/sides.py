@@ -15,10 +15,10 @@ from homeserver.config.settings import Settings
 from storage.cluster import Cluster
 from tests.conftest import TEMPLATE, fresh_database
 from tests.federation.certificates import Authority
-from tests.federation.world import free_address, free_port
+from tests.federation.world import free_address
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
-
-WITHIN_S = 30
+from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
 
 @dataclass
@@ -119,7 +119,7 @@ async def side(
 async def until(client: Client, find: Callable[[Any], Any]) -> Any:
     """What `find` finds in the client's syncs."""
     since: str | None = None
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             answer = await client.sync(since, timeout_ms=5_000, filter=WHOLE)
             found = find(answer)

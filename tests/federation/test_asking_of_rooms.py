@@ -11,6 +11,7 @@ from aiohttp import web
 from tests.federation.played import V1, PlayedServer
 from tests.federation.sides import Side
 from tests.federation.world import json_response
+from tests.patience import PATIENCE_S
 
 DIRECTORY = V1 + "query/directory"
 PUBLIC_ROOMS = V1 + "publicRooms"
@@ -93,7 +94,7 @@ async def test_a_room_does_not_wait_for_the_server_of_an_invited_user(
         return json_response(200, {"event": event["event"]})
 
     played.peer.fallback = sign
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         inviting = group.create_task(alice.invite(room_id, played.user("rem")))
         await is_asked.wait()
         for text in ("meanwhile", "and on"):

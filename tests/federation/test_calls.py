@@ -13,7 +13,6 @@ from tests.federation.played import PlayedServer
 from tests.federation.sides import Side
 from tests.homeserver.calls.conftest import SLOT
 from tests.homeserver.calls.played_livekit import (
-    PATIENCE_S,
     SERVICE,
     URL,
     PlayedLiveKit,
@@ -22,6 +21,7 @@ from tests.homeserver.calls.played_livekit import (
     tell,
 )
 from tests.homeserver.conftest import Answer, Client
+from tests.patience import PATIENCE_S
 
 USERINFO = "/_matrix/federation/v1/openid/userinfo"
 V1 = "/_matrix/federation/v1/rtc/livekit/get_token"

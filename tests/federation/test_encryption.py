@@ -13,7 +13,7 @@ from federation.protocol.identifiers import UserId
 from storage.cluster import Cluster
 from storage.remote_devices import begin_fetch, good_lists
 from tests.federation.certificates import Authority
-from tests.federation.sides import WITHIN_S, side, until
+from tests.federation.sides import side, until
 from tests.federation.test_two_homeservers import Pair
 from tests.homeserver.conftest import Client
 from tests.homeserver.encryption.dehydrated import dehydrated_of, waiting
@@ -24,6 +24,7 @@ from tests.homeserver.encryption.test_cross_signing import (
     upload_confirmed,
     upload_signatures,
 )
+from tests.patience import PATIENCE_S
 
 
 @pytest_asyncio.fixture
@@ -106,7 +107,7 @@ async def meet(two: Pair) -> str:
 async def wait_for_change(client: Client, other: Client, since: str) -> str:
     """Until the client is told that the other's devices have changed; the next token."""
     changed: list[str] = []
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while other.user_id not in changed:
             answer = await client.sync(since, timeout_ms=5_000)
             changed = answer.get("device_lists", {}).get("changed", [])
@@ -146,7 +147,7 @@ async def is_followed(two: Pair, user: Client) -> bool:
 
 async def until_followed(two: Pair, user: Client) -> None:
     """Until Alice's server, asked often enough, knows a user's devices without asking."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await is_followed(two, user):
             await query(two.alice, user)
 
@@ -244,7 +245,7 @@ async def test_devices_of_somebody_who_was_away_are_asked_for_again(two: Pair) -
     await query(two.alice, two.bob)
     (await two.bob.post(f"v3/rooms/{room_id}/leave")).ok()
     since = await token(two.alice)
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while await is_followed(two, two.bob):
             since = (await two.alice.sync(since, timeout_ms=5_000))["next_batch"]
     (await device.upload(device_keys=device.keys("m.changed"))).ok()
@@ -287,7 +288,7 @@ async def test_a_list_with_a_gap_is_fetched_when_its_server_is_there_again(two: 
     await two.there.start()
     bob = two.there.again(two.bob)
     await send(bob, two.alice, 1)
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await is_followed(two, two.bob):
             since = await wait_for_change(two.alice, two.bob, since)
     keys = (await query(two.alice, two.bob))["device_keys"][two.bob.user_id]
@@ -304,7 +305,7 @@ async def test_a_dehydrated_device_is_known_elsewhere_and_takes_messages(two: Pa
     since = await wait_for_keys(two.alice, two.bob, since, lambda a: of_dry(a) is not None)
     assert await claim(two.alice, dry) == {"DRY": one_time_keys(1)}
     await send(two.alice, dry, 1)
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not (page := await waiting(two.bob, "DRY"))["events"]:
             await asyncio.sleep(0)
     assert page["events"] == [{"type": "m.test", "sender": two.alice.user_id, "content": {"n": 1}}]

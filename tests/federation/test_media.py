@@ -12,7 +12,7 @@ from aiohttp import web
 from storage.cluster import Cluster
 from tests.federation.certificates import Authority
 from tests.federation.sides import Side, side
-from tests.federation.world import free_address, free_port
+from tests.federation.world import free_address
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.media import pictures
 from tests.homeserver.media.files import (
@@ -26,6 +26,8 @@ from tests.homeserver.media.files import (
     path_of,
     upload,
 )
+from tests.patience import LONG_POLL_MS
+from tests.ports import free_port
 
 MEBIBYTE = 1_048_576
 DATA = bytes(range(256)) * 4000
@@ -95,7 +97,7 @@ async def test_what_is_not_there_is_not_found_and_not_asked_for_at_once_again(pa
 async def test_an_upload_elsewhere_is_waited_for(pair: Pair) -> None:
     uri = await create(pair.alice)
     (await download(pair.bob, uri, timeout_ms=0)).refused(504, "M_NOT_YET_UPLOADED")
-    waiting = asyncio.create_task(download(pair.bob, uri, timeout_ms=30_000))
+    waiting = asyncio.create_task(download(pair.bob, uri, timeout_ms=LONG_POLL_MS))
     while not homes_of(pair.here).services.media.library._awaited._waiting:
         await asyncio.sleep(0.01)
     await fetch(pair.alice, "PUT", f"{UPLOAD}{path_of(uri)}", b"at last")

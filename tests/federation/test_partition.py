@@ -17,8 +17,8 @@ from storage.cluster import Cluster
 from tests.federation.certificates import Authority
 from tests.federation.relay import Relay, relay
 from tests.federation.sides import Side, room_of, side, until
-from tests.federation.world import free_port
 from tests.homeserver.conftest import Client
+from tests.ports import free_port
 
 VERSIONS = ("1", "6", "10", "11", "12")
 SPOKEN = 10

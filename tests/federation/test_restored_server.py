@@ -13,11 +13,12 @@ from homeserver.jobs.job import JobContext
 from storage.cluster import Cluster
 from storage.restores import find_unannounced
 from tests.federation.certificates import Authority
-from tests.federation.sides import WITHIN_S, room_of, side, until
+from tests.federation.sides import room_of, side, until
 from tests.federation.test_two_homeservers import Pair, read_texts
 from tests.homeserver.backup.saving import back_up, restore
 from tests.homeserver.conftest import Client
 from tests.homeserver.encryption.device import device_of, query
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 
 @pytest_asyncio.fixture
@@ -45,7 +46,7 @@ async def lose(pair: Pair, path: Path) -> Client:
 
 async def until_read(client: Client, room_id: str, wanted: list[str]) -> None:
     """Until the room's history ends with these messages."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             page = (await client.get(f"v3/rooms/{room_id}/messages", dir="b", limit=100)).ok()
             texts = [
@@ -116,16 +117,16 @@ async def test_other_servers_forget_devices_that_are_lost(pair: Pair, tmp_path: 
 
 async def until_told_of(client: Client, user: Client, since: str) -> None:
     """Until the client is told to look at a user's devices again."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
-            answer = await client.sync(since, timeout_ms=10_000)
+            answer = await client.sync(since, timeout_ms=LONG_POLL_MS)
             if user.user_id in answer.get("device_lists", {}).get("changed", ()):
                 return
             since = answer["next_batch"]
 
 
 async def until_devices(client: Client, of: Client, wanted: set[str]) -> None:
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while set((await query(client, of))["device_keys"].get(of.user_id, {})) != wanted:
             await asyncio.sleep(0.05)
 

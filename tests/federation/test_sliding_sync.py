@@ -11,6 +11,7 @@ from tests.federation.hostile.health import Scene, Setting
 from tests.federation.sides import room_of
 from tests.federation.test_gapped_history import TOLD, leave_gap, many
 from tests.homeserver.sliding.slider import EVERYTHING, Slider, rooms_in
+from tests.patience import LONG_POLL_MS
 
 
 @pytest_asyncio.fixture
@@ -31,7 +32,7 @@ async def test_a_timeline_begins_above_a_gap(scene: Scene) -> None:
     slider = await follow(scene)
     await scene.alice.send(scene.room_id, "before the gap")
     said = await leave_gap(scene, *many(scene, 30))
-    room = (await slider.next(timeout_ms=20_000))["rooms"][scene.room_id]
+    room = (await slider.next(timeout_ms=LONG_POLL_MS))["rooms"][scene.room_id]
     assert room["limited"] is True
     assert [event["event_id"] for event in room["timeline"]] == said[-1 - TOLD :]
     last = await scene.alice.send(scene.room_id, "after the gap")

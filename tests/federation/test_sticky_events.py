@@ -15,6 +15,7 @@ from tests.federation.hostile.health import Scene, Setting
 from tests.federation.hostile.room_copy import NOW_TS, Fields
 from tests.federation.sides import Side, room_of, side, until
 from tests.homeserver.calls.test_sticky_events import FIELD, TTL, stick, talk, told
+from tests.patience import LONG_POLL_MS
 
 STICKY = {FIELD: {"duration_ms": 1_800_000}}
 
@@ -110,7 +111,7 @@ async def test_what_is_forbidden_is_remembered_over_a_restart(scene: Scene) -> N
 async def until_sticky(client: Any, since: str, room_id: str) -> list[str]:
     """The sticky events that the client is told of next."""
     while True:
-        answer = await client.sync(since, timeout_ms=20_000)
+        answer = await client.sync(since, timeout_ms=LONG_POLL_MS)
         found = told(answer, room_id)
         if found:
             return found

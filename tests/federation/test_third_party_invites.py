@@ -13,6 +13,7 @@ from federation.protocol.unpadded_base64 import encode_base64
 from tests.federation.played import V1, PlayedServer
 from tests.federation.sides import Side, until
 from tests.homeserver.conftest import Client
+from tests.patience import PATIENCE_S
 
 ONBIND = V1 + "3pid/onbind"
 EXCHANGE = V1 + "exchange_third_party_invite/"
@@ -165,7 +166,7 @@ async def test_an_invite_in_the_name_of_another_servers_user_goes_to_all(
     body = binding(bob.user_id, room_id, played.user("rem"), proof_of(bob.user_id))
     (await bind(home, body)).ok()
     await until(bob, lambda answer: answer.get("rooms", {}).get("invite", {}).get(room_id))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         assert {await arrived.get(), await arrived.get()} == {played.name, other_played.name}
 
 

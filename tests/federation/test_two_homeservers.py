@@ -13,6 +13,7 @@ from storage.cluster import Cluster
 from tests.federation.certificates import Authority
 from tests.federation.sides import Side, room_of, side, until
 from tests.homeserver.conftest import Client
+from tests.patience import LONG_POLL_MS
 
 
 @dataclass
@@ -68,7 +69,7 @@ async def test_typing_receipts_and_presence_cross_over(pair: Pair) -> None:
     assert await read_texts(pair.bob, pair.room_id, 1) == ["read me"]
     room, bob = f"v3/rooms/{pair.room_id}", pair.bob
     (await bob.post(f"{room}/receipt/m.read/{event_id}")).ok()
-    (await bob.put(f"{room}/typing/{bob.user_id}", {"typing": True, "timeout": 30_000})).ok()
+    (await bob.put(f"{room}/typing/{bob.user_id}", {"typing": True, "timeout": LONG_POLL_MS})).ok()
     status = {"presence": "online", "status_msg": "here"}
     (await bob.put(f"v3/presence/{bob.user_id}/status", status)).ok()
     seen: dict[str, Any] = {}

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import random
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +32,8 @@ from federation.protocol.signatures import SigningKey, signing_key_from_seed
 from storage.cache import Cache
 from tests.federation.certificates import Authority
 from tests.federation.name_server import Hosts, NameServer, name_server
+from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
 US = ServerName("us.test")
 NOW_TS = 1_800_000_000_000
@@ -155,7 +156,7 @@ class Network:
         deny: Sequence[str] = (),
         allowed: Callable[[ServerName], bool] = lambda _name: True,
         notaries: Sequence[ServerName] = (),
-        timeout_s: float = 10,
+        timeout_s: float = PATIENCE_S,
         verify: bool = True,
     ) -> "Us":
         """Our side of it, with these settings."""
@@ -261,13 +262,6 @@ def free_address() -> str:
     """A loopback address that nobody else in this run has."""
     low = random.SystemRandom().randrange(1, 250), random.SystemRandom().randrange(1, 250)
     return f"127.{100 + os.getpid() % 100}.{low[0]}.{low[1]}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def fixed_random() -> float:

@@ -4,15 +4,16 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import aiohttp
 
+from tests.patience import PATIENCE_S
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
-STARTED_WITHIN_S = 60
 
 CONFIG = """\
 [server]
@@ -76,7 +77,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(STARTED_WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not await self._answers(session):
                 assert self._process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.02)
@@ -109,10 +110,3 @@ class ServerProcess:
     def _postmaster(self) -> int:
         pid_file = self._data / "postgres" / "data" / "postmaster.pid"
         return int(pid_file.read_text().split("\n")[0])
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -28,11 +28,11 @@ from tests.federation.world import (
     VERSION,
     Network,
     Peer,
-    free_port,
     network,
     published,
     test_key,
 )
+from tests.ports import free_port
 
 A = ServerName("a.test")
 DAY_MS = 86_400_000

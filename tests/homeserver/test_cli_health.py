@@ -8,7 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.homeserver.server_process import ROOT, ServerProcess, free_port
+from tests.homeserver.server_process import ROOT, ServerProcess
+from tests.ports import free_port
 
 LOADED = (
     "import sys; from homeserver.__main__ import main\ntry: main()\nfinally: print(*sys.modules)"

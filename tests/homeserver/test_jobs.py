@@ -15,6 +15,7 @@ from homeserver.jobs.unused_devices import remove_unused_devices
 from storage.jobs import State, get_due_ts
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.encryption.dehydrated import dehydrated_of, waiting
+from tests.patience import PATIENCE_S
 
 HOUR_MS = 3_600_000
 
@@ -128,7 +129,7 @@ async def test_a_failing_job_does_not_hinder_the_others(homes: Homes) -> None:
 
     runner = runner_of(homes, Time(), Job("fails", 3600, fail), Job("works", 3600, notice))
     running = asyncio.create_task(runner.run())
-    await asyncio.wait_for(ran.wait(), 10)
+    await asyncio.wait_for(ran.wait(), PATIENCE_S)
     assert not running.done()
     running.cancel()
     await asyncio.wait((running,))

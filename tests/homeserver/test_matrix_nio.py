@@ -7,6 +7,7 @@ import nio
 import pytest_asyncio
 
 from tests.homeserver.conftest import Homes
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 PASSWORD = "a password that is long"
 
@@ -92,13 +93,13 @@ async def test_a_waiting_sync_wakes(alice: nio.AsyncClient, bob: nio.AsyncClient
     async def hear() -> list[str]:
         heard: list[str] = []
         while not heard:  # others' presence may wake it too
-            answer = await bob.sync(timeout=30_000)
+            answer = await bob.sync(timeout=LONG_POLL_MS)
             assert isinstance(answer, nio.SyncResponse), answer
             if room_id in answer.rooms.join:
                 heard = texts(answer.rooms.join[room_id].timeline.events)
         return heard
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         heard, _ = await asyncio.gather(hear(), say(alice, room_id, "wake up"))
     assert heard == ["wake up"]
 

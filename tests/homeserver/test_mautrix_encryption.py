@@ -18,7 +18,7 @@ from mautrix.crypto import OlmMachine
 from mautrix.crypto.store import MemoryCryptoStore
 from mautrix.types import EventType, TrustState
 
-WITHIN_S = 60
+from tests.patience import PATIENCE_S
 
 
 class RoomStates(MemoryStateStore):
@@ -51,7 +51,7 @@ class Bot:
             self.heard.append(event.content.body)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not is_so():
                 await asyncio.sleep(0)
 
@@ -92,7 +92,7 @@ async def test_bots_verify_by_cross_signing_and_talk(homes: Homes) -> None:
             assert await trust(other, phone) < TrustState.CROSS_SIGNED_TOFU
             await second.machine.verify_with_recovery_key(recovery_key)
             await other.machine.get_cross_signing_public_keys(alice.user_id)
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while await trust(other, phone) < TrustState.CROSS_SIGNED_TOFU:
                     await asyncio.sleep(0)
             await second.client.send_text(room_id, "from the new one")

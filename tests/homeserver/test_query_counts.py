@@ -24,6 +24,7 @@ from homeserver.jobs.runner import JOBS
 from homeserver.rooms.send import NewEvent
 from storage.database import Pool
 from tests.homeserver.conftest import Answer, Client, Homes
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 SMALL, LARGE = 3, 12
 OURS = "the test's own"
@@ -287,10 +288,10 @@ async def test_a_sync_that_keeps_up_takes_no_query(homes: Homes) -> None:
     )
     with watching(homes.services.db) as queries:
         for room_id in rooms:
-            waiting = asyncio.create_task(bob.sync(since, timeout_ms=20_000))
+            waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
             await until_waiting(homes, bob)
             await homes.services.send.send(room_id, hello)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 news = await waiting
             since = news["next_batch"]
             assert list(news["rooms"]["join"]) == [room_id]
@@ -359,11 +360,11 @@ async def test_sliding_sync_that_keeps_up_takes_no_query(homes: Homes) -> None:
     )
     with watching(homes.services.db) as queries:
         for room_id in rooms:
-            asked = bob.post(SLIDING, ELEMENT_ASKS, pos=pos, timeout=20_000)
+            asked = bob.post(SLIDING, ELEMENT_ASKS, pos=pos, timeout=LONG_POLL_MS)
             waiting = asyncio.create_task(asked)
             await until_waiting(homes, bob)
             await homes.services.send.send(room_id, hello)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 news = (await waiting).ok()
             pos = news["pos"]
             assert list(news["rooms"]) == [room_id]

@@ -11,6 +11,7 @@ from homeserver.app import running
 from homeserver.config.sections.rooms import Rooms
 from homeserver.config.sections.sync import Sync
 from tests.homeserver.conftest import Homes, settings_for_tests
+from tests.patience import LONG_POLL_MS
 
 FULL = '{"room":{"timeline":{"limit":20}}}'
 
@@ -62,5 +63,5 @@ async def test_nobody_is_told_who_types(sparing: Homes) -> None:
     room_id = await alice.create_room()
     since = (await alice.sync())["next_batch"]
     path = f"v3/rooms/{room_id}/typing/{alice.user_id}"
-    assert (await alice.put(path, {"typing": True, "timeout": 30_000})).body == {}
+    assert (await alice.put(path, {"typing": True, "timeout": LONG_POLL_MS})).body == {}
     assert "rooms" not in await alice.sync(since)

@@ -8,6 +8,7 @@ import orjson
 
 from storage.changes import Change
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 EMPTY: dict[str, Any] = {"timeline": {"events": []}}
 
@@ -84,9 +85,9 @@ async def test_a_waiting_sync_hears_of_a_message_at_once(homes: Homes) -> None:
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
     since = (await bob.sync())["next_batch"]
-    waiting = asyncio.create_task(bob.sync(since, timeout_ms=20_000))
+    waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
     event_id = await alice.send(room_id, "hello")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         news = await waiting
     events = news["rooms"]["join"][room_id]["timeline"]["events"]
     assert [e["event_id"] for e in events] == [event_id]
@@ -101,7 +102,7 @@ async def test_a_sender_is_answered_before_the_message_comes_by_sync(homes: Home
     came: list[str] = []
 
     async def hear() -> str:
-        news = await alice.sync(since, timeout_ms=20_000)
+        news = await alice.sync(since, timeout_ms=LONG_POLL_MS)
         came.append("news")
         return str(news["next_batch"])
 
@@ -353,8 +354,8 @@ async def test_typing_is_told_and_taken_back(homes: Homes) -> None:
     since = (await bob.sync())["next_batch"]
     path = f"v3/rooms/{room_id}/typing/{alice.user_id}"
     for typing, expected in ((True, [alice.user_id]), (False, [])):
-        waiting = asyncio.create_task(bob.sync(since, timeout_ms=10_000))
-        (await alice.put(path, {"typing": typing, "timeout": 20_000})).ok()
+        waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
+        (await alice.put(path, {"typing": typing, "timeout": LONG_POLL_MS})).ok()
         news = await waiting
         since = news["next_batch"]
         (event,) = news["rooms"]["join"][room_id]["ephemeral"]["events"]
@@ -407,7 +408,7 @@ async def test_every_client_hears_every_message_once_and_in_order(homes: Homes) 
     heard: list[str] = []
     wide = orjson.dumps({"room": {"timeline": {"limit": 200}}}).decode()
     while len(heard) < 100:
-        news = await reader.sync(since, timeout_ms=5_000, filter=wide)
+        news = await reader.sync(since, timeout_ms=LONG_POLL_MS, filter=wide)
         since = news["next_batch"]
         if "rooms" in news:
             heard += bodies(news["rooms"]["join"][room_id])

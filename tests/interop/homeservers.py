@@ -16,9 +16,10 @@ import aiohttp
 
 from homeserver.config.keys import create_signing_key
 from tests.federation.certificates import Authority
-from tests.federation.world import free_address, free_port
+from tests.federation.world import free_address
 from tests.homeserver.conftest import Client, Homes
 from tests.interop.relay import Relay
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 STARTED_WITHIN_S = 90

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.packaging.certificates import make_certificate
+from tests.ports import free_ports
 
 DOCKER = Path(__file__).parents[2] / "docker"
 TEMPLATE = DOCKER / "nginx" / "nginx.conf.template"
@@ -42,17 +42,6 @@ class Proxy:
         if protocols:
             context.set_alpn_protocols(list(protocols))
         return context
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for opened in sockets:
-        opened.bind(("127.0.0.1", 0))
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def render(values: dict[str, str]) -> str:

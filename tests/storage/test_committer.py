@@ -13,6 +13,11 @@ from storage.changes import Change
 from storage.committer import CHANNEL, Committer, Write
 from storage.database import Database, DatabaseUnavailable, connect
 
+BLOCKED_HERE = """
+    FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+"""Other tests wait for locks in other databases of the same cluster."""
+
 
 @dataclass(frozen=True, slots=True)
 class AddRow(Write):
@@ -124,9 +129,9 @@ async def test_a_lost_connection_fails_what_was_under_way_and_the_next_commit_wo
         await table.execute("BEGIN")
         await table.execute("SELECT * FROM stream FOR UPDATE")
         waiting = committer.submit(AddRow(2))
-        while not await table.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        while not await table.fetchval(f"SELECT count(*) {BLOCKED_HERE}"):
             await asyncio.sleep(0.01)
-        await table.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        await table.execute(f"SELECT pg_terminate_backend(pid) {BLOCKED_HERE}")
         with pytest.raises(DatabaseUnavailable):
             await waiting
         await table.execute("COMMIT")

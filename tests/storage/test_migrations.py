@@ -11,9 +11,9 @@ import pytest
 
 from migrations.apply import Migration, MigrationError, apply_migrations, load_migrations
 from storage.database import connect
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 60
 LONG = "CREATE TABLE half (n integer); INSERT INTO half VALUES (1); SELECT pg_sleep(600)"
 PROGRAM = """
 import asyncio, sys, asyncpg
@@ -41,7 +41,7 @@ async def test_a_start_that_is_killed_in_a_migration_leaves_all_before_it_and_no
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", PROGRAM, unmigrated_database_url, LONG], env=environment
     )
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await db.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE wait_event = 'PgSleep' AND datname = current_database()"

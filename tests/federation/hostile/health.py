@@ -18,8 +18,8 @@ from tests.federation.certificates import Authority
 from tests.federation.hostile.far_peer import FarPeer, far_peer
 from tests.federation.hostile.room_copy import RoomCopy
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
+from tests.patience import PATIENCE_S
 
-SOON_S = 20
 """What does not come by then never comes."""
 MOST_LINES = 12
 LONGEST_LINE = 600
@@ -100,7 +100,7 @@ class Scene:
 
     async def sent(self, *pdus: Any, edus: Any = ()) -> dict[str, Any]:
         """What our server answers to a transaction of the hostile one, by event."""
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PATIENCE_S):
             answer = (await self.hostile.send(*pdus, edus=edus)).ok()
         found: dict[str, Any] = answer["pdus"]
         return found
@@ -114,7 +114,7 @@ class Scene:
 
     async def until_asked(self, what: str) -> None:
         """Wait until our server asks the hostile one for something."""
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not any(what in path for path in self.hostile.asked):
                 await asyncio.sleep(0.01)
 
@@ -135,7 +135,7 @@ class Scene:
         """Honest servers are served, rooms are right, nothing has leaked, the log is readable."""
         await self.honest_events_are_taken()
         assert await self.state() == self.expected
-        until_s = asyncio.get_running_loop().time() + SOON_S
+        until_s = asyncio.get_running_loop().time() + PATIENCE_S
         while self.leaked() and asyncio.get_running_loop().time() < until_s:
             await asyncio.sleep(0.01)
         assert self.leaked() == set()
@@ -147,7 +147,7 @@ class Scene:
             copy = self.honest.rooms[room_id]
             (fields,) = copy.say("still here")
             event_id = copy.id_of(fields)
-            async with asyncio.timeout(SOON_S):
+            async with asyncio.timeout(PATIENCE_S):
                 answer = (await self.honest.send(fields)).ok()
                 assert answer == {"pdus": {event_id: {}}}
                 assert await self.standing(event_id) == 0, self.journal.lines()

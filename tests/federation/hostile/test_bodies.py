@@ -11,7 +11,8 @@ import pytest
 from federation.inbound.transactions import AT_ONCE, MAX_BODY_BYTES, MOST_WAITING
 from federation.protocol.x_matrix import authorization_header
 from tests.federation.hostile.far_peer import FEDERATION, OURS, never
-from tests.federation.hostile.health import SOON_S, Scene
+from tests.federation.hostile.health import Scene
+from tests.patience import PATIENCE_S
 
 MEBIBYTE = 1_048_576
 
@@ -108,7 +109,7 @@ async def test_headers_that_are_too_much(scene: Scene) -> None:
         writer.write(b"PUT " + FEDERATION.encode() + b"/send/t HTTP/1.1\r\nHost: test\r\n")
         writer.write(flood() + b"Connection: close\r\n\r\n")
         status = b""
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionError):
                 status = await reader.readline()
         writer.close()
@@ -146,7 +147,7 @@ async def test_a_server_that_sends_too_much_at_once_is_told_when_to_come_back(
     _, last = scene.room.say("lost", "last")
     scene.hostile.answers["get_missing_events"] = never
     many = [asyncio.create_task(scene.hostile.send(last)) for _ in range(AT_ONCE + MOST_WAITING)]
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(PATIENCE_S):
         turns = scene.homes.services.transactions._turns
         while (turn := turns.get(scene.hostile.name)) is None or turn.count < len(many):
             await asyncio.sleep(0.01)

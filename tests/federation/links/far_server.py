@@ -18,9 +18,9 @@ from tests.federation.certificates import Authority
 from tests.federation.links.link import NETWORK
 from tests.federation.links.namespaces import Namespace
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
-STARTED_WITHIN_S = 60
 CLIENT_PORT = 8008
 
 CONFIG = """\
@@ -89,7 +89,7 @@ class FarServer:
 
     async def ready(self) -> None:
         """Wait until it answers."""
-        async with asyncio.timeout(STARTED_WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not await self._is_up():
                 assert self._process.poll() is None, self._log.read_text()
                 await asyncio.sleep(0.02)

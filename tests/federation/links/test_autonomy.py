@@ -31,8 +31,8 @@ from tests.federation.links.link import (
 )
 from tests.federation.links.namespaces import NoNamespaces, sent_by
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
-SERVED_WITHIN_S = 60
 TALKS = 10
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
@@ -117,7 +117,7 @@ async def live_on(server: FarServer, name: str) -> None:
     await carol.join(f"#home-{name}:{server.name}")
     for number in range(TALKS):
         await alice.send(room_id, f"message {number}")
-    heard = await carol.sync(since, timeout_ms=10_000)
+    heard = await carol.sync(since, timeout_ms=LONG_POLL_MS)
     events = heard["rooms"]["join"][room_id]["timeline"]["events"]
     assert events[-1]["content"]["body"] == f"message {TALKS - 1}"
     uri = (await alice.request("POST", "/_matrix/media/v3/upload?filename=dot.png", raw=PNG)).ok()[
@@ -151,9 +151,9 @@ async def read_until(client: Client, room_id: str, since: str, texts: list[str])
     """Read until all these messages have come, in this order and once."""
     read: list[str] = []
     whole = '{"room": {"timeline": {"limit": 500}}}'
-    async with asyncio.timeout(SERVED_WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(read) < len(texts):
-            answer = await client.sync(since, timeout_ms=5_000, filter=whole)
+            answer = await client.sync(since, timeout_ms=LONG_POLL_MS, filter=whole)
             since = answer["next_batch"]
             room = answer.get("rooms", {}).get("join", {}).get(room_id, {})
             read += [
@@ -169,7 +169,7 @@ async def test_what_concerns_nobody_else_asks_nobody_else(island: Island) -> Non
     island.link.become(GONE)
     island.asked()
     sent = island.sent()
-    async with asyncio.timeout(SERVED_WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         await live_on(island.here, "first")
         await island.here.restart()
         await live_on(island.here, "second")
@@ -187,7 +187,7 @@ async def test_nobody_waits_for_those_who_cannot_be_reached_and_they_hear_of_it_
     (await bob.post(f"v3/join/{room_id}", server_name=island.here.name)).ok()
     since = (await bob.sync())["next_batch"]
     island.link.become(GONE)
-    async with asyncio.timeout(SERVED_WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         texts = await talk(alice, bob, room_id, 0)
         carol = await island.here.user("carol")
         await carol.join(room_id)

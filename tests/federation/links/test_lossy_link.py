@@ -30,10 +30,10 @@ from tests.federation.links.link import (
 )
 from tests.federation.links.namespaces import NoNamespaces
 from tests.homeserver.conftest import Client
+from tests.patience import PATIENCE_S
 
 BAD = Quality(delay_ms=600, loss_percent=5)
 TEN_MINUTES = "retry_first_s = 600"
-WITHIN_S = 60
 MESSAGES = 12
 """Of each side in each of the phases."""
 MAX_ITEM_BYTES = 2_000
@@ -58,7 +58,7 @@ class Reader:
 
     async def read_until(self, sender: str, texts: list[str], to_device: list[str]) -> None:
         """Read until all this is there, or more."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while (
                 len(self.texts[sender]) < len(texts)
                 or len(self.names[sender]) < len(texts)
@@ -96,7 +96,7 @@ class Reader:
         """Wait until the other side is left alone."""
         database = await asyncpg.connect(self.server.database_url)
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 query = "SELECT 1 FROM destinations WHERE failures > 0"
                 while await database.fetchval(query) is None:
                     await asyncio.sleep(0.1)

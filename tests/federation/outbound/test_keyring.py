@@ -27,6 +27,7 @@ from tests.federation.world import (
     published,
     test_key,
 )
+from tests.patience import PATIENCE_S
 
 QUERY = "/_matrix/key/v2/query"
 A_KEY, B_KEY, NOTARY_KEY = test_key("a"), test_key("b"), test_key("notary")
@@ -373,7 +374,7 @@ async def test_strangers_keep_no_known_server_waiting(net: Network) -> None:
         asyncio.create_task(key_of(us, f"{host}:{liar.port}", backoff=False)) for host in claimed
     ]
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             await asked.wait()
             fresh = await key_of(us, name, minimum_ts=net.now_ts, backoff=False)
         assert fresh is not None

@@ -19,8 +19,9 @@ from tests.federation.world import (
     Network,
     fixed_random,
     free_address,
-    free_port,
 )
+from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
 FAR = ServerName("far.test")
 OTHER = ServerName("other.test")
@@ -151,7 +152,7 @@ async def test_a_port_that_opens_is_noticed(net: Network) -> None:
         peer = await net.peer(port=port, address=address)
         peer.answers["/_matrix/federation/v1/version"] = {"server": {}}
         clock_runs = asyncio.create_task(run_clock(net))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await returned.wait()
         clock_runs.cancel()
         assert await us.get(name) == {"server": {}}

@@ -14,11 +14,11 @@ from federation.protocol.identifiers import ServerName
 from federation.protocol.retry_schedule import RetrySchedule
 from tests.federation.outbound.test_sender import Kept, hand_over
 from tests.federation.world import US, Network, Peer, drop, json_response
+from tests.patience import PATIENCE_S
 
 SERVERS = 200
 DAY_MS = 24 * 3_600_000
 LONG = RetrySchedule(first_ms=DAY_MS, longest_ms=DAY_MS)
-WITHIN_S = 60
 
 
 class Far:
@@ -56,7 +56,7 @@ class Far:
 
 async def until(net: Network, condition: Callable[[], bool]) -> None:
     """Wait for what the event loop brings, while the clock runs a hundred times as fast."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)
             net.now_ts += 1_000
@@ -72,7 +72,7 @@ async def test_a_link_that_comes_back_is_not_flooded(net: Network) -> None:
     us, kept = net.us(), Kept()
     us.backoff._schedule = LONG
     us.connections._keepalive_s = 3_600
-    settings = SenderSettings(timeout_s=30, keep_every_s=0.05, retries=LONG)
+    settings = SenderSettings(timeout_s=PATIENCE_S, keep_every_s=0.05, retries=LONG)
     sender = Sender(us.client, kept, us.backoff, US, net.clock, lambda: 0.5, settings)
     async with sender.running(0):
         for position, name in enumerate(names, 1):

@@ -17,6 +17,7 @@ from federation.protocol.retry_schedule import RetrySchedule
 from federation.protocol.signatures import verify_bytes
 from federation.protocol.x_matrix import parse_authorization, signed_bytes
 from tests.federation.world import NOW_TS, US, Network, Peer, drop, json_response
+from tests.patience import PATIENCE_S
 
 QUICK = RetrySchedule(first_ms=5, longest_ms=10)
 ROOM = 7
@@ -74,7 +75,7 @@ class Inbox:
 
     async def wait_for_pdus(self, count: int) -> list[int]:
         """The numbers in the events that came, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(numbers := self.numbers()) < count:
                 self.news.clear()
                 await self.news.wait()
@@ -99,7 +100,7 @@ class Anywhere(dict[str, Any]):
 async def sending(net: Network, kept: Kept) -> AsyncIterator[Sender]:
     """A sender over the real client."""
     us = net.us()
-    settings = SenderSettings(timeout_s=5, keep_every_s=0.01, retries=QUICK)
+    settings = SenderSettings(timeout_s=PATIENCE_S, keep_every_s=0.01, retries=QUICK)
     us.backoff._schedule = QUICK
     sender = Sender(us.client, kept, us.backoff, US, net.clock, lambda: 0.5, settings)
     async with sender.running(0):

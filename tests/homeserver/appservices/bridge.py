@@ -15,8 +15,9 @@ from aiohttp import web
 from homeserver.app import Homeserver, running
 from homeserver.config.sections.appservices import AppServices
 from tests.homeserver.conftest import Answer, Client, Homes, settings_for_tests
+from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
-PATIENCE_S = 60.0
 Behave = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -56,7 +57,7 @@ class Bridge:
         self.headers: list[str] = []
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
-        self.port = 0
+        self.port = free_port()
 
     @property
     def sender(self) -> str:
@@ -93,9 +94,7 @@ class Bridge:
         if socket is not None:
             await web.UnixSite(self._runner, str(socket)).start()
             return
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -231,7 +230,9 @@ async def bridged(
     """A server with the bridges registered; the same directory and database again is the same."""
     chosen = settings_for_tests(database_url, directory)
     files = tuple(bridge.write_to(directory) for bridge in bridges)
-    appservices = AppServices(files=files, transaction_timeout_s=30, query_timeout_s=5)
+    appservices = AppServices(
+        files=files, transaction_timeout_s=PATIENCE_S, query_timeout_s=PATIENCE_S
+    )
     chosen = replace(chosen, appservices=appservices, **settings)
     async with running(chosen) as server, aiohttp.ClientSession() as session:
         yield BridgedHomes(server, session)

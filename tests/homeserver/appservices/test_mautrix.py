@@ -1,7 +1,6 @@
 """A bridge made with mautrix, the library of most bridges, works with the server, encrypted too."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.homeserver.appservices.bridge import PATIENCE_S, Bridge, BridgedHomes, bridged, path_of
+from tests.homeserver.appservices.bridge import Bridge, BridgedHomes, bridged, path_of
 from tests.homeserver.encryption.olm_device import ENCRYPTION, OlmDevice
 
 pytest.importorskip("mautrix", reason="mautrix is installed on x86-64 only")
@@ -20,6 +19,8 @@ from mautrix.client import Client as MautrixClient
 from mautrix.crypto import OlmMachine
 from mautrix.crypto.store import MemoryCryptoStore
 from mautrix.types import EncryptionAlgorithm, EventType, RoomEncryptionStateEventContent
+
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 
 class EncryptedRooms:
@@ -60,12 +61,6 @@ class Mautrix:
         return next(filter(fits, self.events))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def mautrix_bridge(database_url: str, directory: Path) -> AsyncIterator[Mautrix]:
     fields = {
@@ -75,7 +70,6 @@ async def mautrix_bridge(database_url: str, directory: Path) -> AsyncIterator[Ma
         "io.element.msc4190": True,
     }
     registered = Bridge(fields=fields)
-    registered.port = free_port()
     async with bridged(database_url, directory, registered) as homes:
         az = AppService(
             server=homes.base_url,
@@ -119,7 +113,7 @@ async def test_ghosts_talk_and_are_talked_to(database_url: str, tmp_path: Path) 
         assert event["origin_server_ts"] == 1_600_000_000_000
         await ghost.mark_read(room_id, said)
         await alice.put(
-            path_of(room_id, f"typing/{alice.user_id}"), {"typing": True, "timeout": 20_000}
+            path_of(room_id, f"typing/{alice.user_id}"), {"typing": True, "timeout": LONG_POLL_MS}
         )
         typing = await bridge.wait_for(lambda e: e.type == EventType.TYPING)
         assert typing.content.user_ids == [alice.user_id]

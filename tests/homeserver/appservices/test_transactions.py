@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.homeserver.appservices.bridge import Bridge, BridgedHomes, bridged, path_of
+from tests.patience import LONG_POLL_MS
 
 
 async def test_a_service_is_told_of_rooms_with_its_users(
@@ -230,7 +231,7 @@ async def test_typing_receipts_and_presence_are_told(homes: BridgedHomes, bridge
     await ghost.join(room_id)
     event_id = await alice.send(room_id, "one")
     await bridge.wait_for_event(event_id)
-    typing = {"typing": True, "timeout": 20_000}
+    typing = {"typing": True, "timeout": LONG_POLL_MS}
     (await alice.put(path_of(room_id, f"typing/{alice.user_id}"), typing)).ok()
     (await alice.post(path_of(room_id, f"receipt/m.read/{quote(event_id)}"))).ok()
     (await alice.post(path_of(room_id, f"receipt/m.read.private/{quote(event_id)}"))).ok()

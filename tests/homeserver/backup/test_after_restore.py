@@ -22,6 +22,7 @@ from tests.homeserver.encryption.device import claim, device_of, one_time_keys
 from tests.homeserver.sliding.slider import Slider, rooms_in
 from tests.homeserver.test_matrix_nio import PASSWORD, say, synced
 from tests.homeserver.test_matrix_nio_encryption import encrypted_room, housekeeping
+from tests.patience import LONG_POLL_MS
 
 
 @dataclass
@@ -78,7 +79,7 @@ async def test_a_token_of_what_is_lost_is_answered_with_everything(lives: Lives)
         ahead = (await alice.sync())["next_batch"]
     async with lives.after() as homes:
         alice = again(homes, alice)
-        answer = await alice.sync(ahead, timeout_ms=30_000)
+        answer = await alice.sync(ahead, timeout_ms=LONG_POLL_MS)
         assert texts(answer, room_id) == ["kept"]
         room = answer["rooms"]["join"][room_id]
         whole = [*room["state"]["events"], *room["timeline"]["events"]]

@@ -25,7 +25,8 @@ from storage.postgres_binaries import find_binaries
 from tests.homeserver.backup.saving import ENVIRONMENT, command, hearth
 from tests.homeserver.backup.test_round_trip import texts_of, upload
 from tests.homeserver.conftest import Client, Homes
-from tests.homeserver.server_process import ServerProcess, free_port
+from tests.homeserver.server_process import ServerProcess
+from tests.ports import free_port
 
 PASSWORD = "a password that is long"
 DUMMY = {"auth": {"type": "m.login.dummy"}}
@@ -321,7 +322,8 @@ async def test_an_interrupted_restore_keeps_the_server_from_starting_and_is_run_
     await blocking.execute("SELECT pg_advisory_lock($1)", LOCK)
     process = subprocess.Popen(command("restore", str(backup)), cwd=fresh, env=ENVIRONMENT | url)
     while not await blocking.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
     ):
         assert process.poll() is None
         await asyncio.sleep(0.01)

@@ -5,11 +5,11 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.homeserver.conftest import Answer, Client
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 STABLE = "v1/delayed_events"
 UNSTABLE = "unstable/org.matrix.msc4140/delayed_events"
 HOUR_MS = 3_600_000
-WITHIN_S = 60
 BRING_FORWARD = """
     UPDATE delayed_events
        SET due_ts = due_ts - $1, scheduled_ts = scheduled_ts - $1
@@ -49,6 +49,9 @@ async def finalised(client: Client) -> list[dict[str, Any]]:
     return listed
 
 
+WHOLE = '{"room": {"timeline": {"limit": 500}}}'
+
+
 class Listener:
     """A client that follows a room by long-polls, and keeps what it has heard."""
 
@@ -63,11 +66,11 @@ class Listener:
         """Listen from now on."""
         return cls(client, room_id, (await client.sync())["next_batch"])
 
-    async def hear(self, wanted: int = 1, within_s: float = WITHIN_S) -> list[dict[str, Any]]:
+    async def hear(self, wanted: int = 1) -> list[dict[str, Any]]:
         """The events of the timeline, once there are so many."""
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.heard) < wanted:
-                answer = await self._client.sync(self._since, timeout_ms=30_000)
+                answer = await self._client.sync(self._since, timeout_ms=LONG_POLL_MS, filter=WHOLE)
                 room = answer.get("rooms", {}).get("join", {}).get(self._room_id, {})
                 self.heard += room.get("timeline", {}).get("events", [])
                 self._since = answer["next_batch"]

@@ -16,13 +16,13 @@ from aiohttp import web
 
 from homeserver.config.sections.calls import Calls
 from tests.homeserver.conftest import Answer
+from tests.patience import PATIENCE_S
 
 KEY_NAME = "hearth"
 SECRET = "a secret of thirty-two characters"
 URL = "wss://sfu.test"
 SERVICE = "/livekit/jwt"
 ROOMS = "/twirp/livekit.RoomService/"
-PATIENCE_S = 60
 
 
 def encoded(value: Any) -> str:

@@ -22,7 +22,6 @@ from tests.homeserver.calls.delaying import (
     HOUR_MS,
     STABLE,
     UNSTABLE,
-    WITHIN_S,
     Listener,
     delay_message,
     delay_state,
@@ -30,6 +29,7 @@ from tests.homeserver.calls.delaying import (
     scheduled,
 )
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
+from tests.patience import PATIENCE_S
 
 MEMBER = "org.matrix.msc3401.call.member"
 RESTARTS = 10
@@ -413,7 +413,7 @@ async def test_what_was_restarted_in_time_is_not_sent_before_its_delay_is_over(
 
 async def until_finalised(client: Client, delay_id: str) -> dict[str, object]:
     """A delayed event, once it is finalised."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             shown: dict[str, object] = (await client.get(f"{STABLE}/{delay_id}")).ok()
             if "finalised_ts" in shown:

@@ -24,7 +24,6 @@ from tests.homeserver.calls.conftest import SLOT, CallingHomes, room_request, sl
 from tests.homeserver.calls.delaying import HOUR_MS, Listener, delay_state, scheduled
 from tests.homeserver.calls.played_livekit import (
     KEY_NAME,
-    PATIENCE_S,
     SECRET,
     SERVICE,
     URL,
@@ -32,6 +31,7 @@ from tests.homeserver.calls.played_livekit import (
     tell,
 )
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import PATIENCE_S
 
 MEMBER = "org.matrix.msc3401.call.member"
 OURS = ServerName("test")
@@ -50,7 +50,7 @@ async def delayed_leave(client: Client, room_id: str) -> str:
 
 async def leaves_room(listener: Listener) -> dict[str, Any]:
     """The one event that comes."""
-    (event,) = await listener.hear(within_s=PATIENCE_S)
+    (event,) = await listener.hear()
     return event
 
 

@@ -12,6 +12,7 @@ from homeserver.jobs.job import JobContext
 from tests.homeserver.calls.delaying import UNSTABLE, Listener
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.sliding.slider import Slider
+from tests.patience import LONG_POLL_MS
 
 DURATION = "org.matrix.msc4354.sticky_duration_ms"
 FIELD = "msc4354_sticky"
@@ -179,7 +180,7 @@ async def test_very_many_come_in_several_answers(homes: Homes) -> None:
     await bob.join(room_id)
     first = await bob.sync(since)
     assert len(told(first, room_id)) == 500
-    second = await bob.sync(first["next_batch"], timeout_ms=30_000)
+    second = await bob.sync(first["next_batch"], timeout_ms=LONG_POLL_MS)
     assert sorted(told(first, room_id) + told(second, room_id)) == sorted(sticky)
     late = await stick(alice, other, "late")
     third = await bob.sync(second["next_batch"])

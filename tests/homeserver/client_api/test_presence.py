@@ -1,6 +1,7 @@
 from urllib.parse import quote
 
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS
 
 
 def status(client: Client) -> str:
@@ -23,7 +24,7 @@ async def test_presence_comes_down_the_sync_of_those_who_share_a_room(homes: Hom
     await bob.join(room)
     since = (await bob.sync())["next_batch"]
     (await alice.put(status(alice), {"presence": "unavailable"})).ok()
-    body = await bob.sync(since, 5_000)
+    body = await bob.sync(since, LONG_POLL_MS)
     (event,) = body["presence"]["events"]
     assert (event["sender"], event["content"]["presence"]) == (alice.user_id, "unavailable")
     assert (await bob.get(status(alice))).ok()["presence"] == "unavailable"

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS
 
 GLOBAL = "v3/pushrules/global"
 
@@ -86,7 +87,7 @@ async def test_changed_rules_come_down_sync_whole(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     since = (await alice.sync())["next_batch"]
     (await alice.put(f"{GLOBAL}/sender/{bob.user_id}", {"actions": []})).ok()
-    body = await alice.sync(since, 5_000)
+    body = await alice.sync(since, LONG_POLL_MS)
     (event,) = [e for e in body["account_data"]["events"] if e["type"] == "m.push_rules"]
     assert event["content"] == (await alice.get("v3/pushrules/")).ok()
     first = (await bob.sync())["account_data"]["events"]

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import orjson
 
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 
 def room_path(room_id: str, rest: str, version: str = "v3") -> str:
@@ -136,10 +137,10 @@ async def test_a_peeking_user_hears_of_a_message_at_once(homes: Homes) -> None:
     start = (await bob.get("v3/events", room_id=room_id, timeout=0)).ok()
     assert start["chunk"] == []
     waiting = asyncio.create_task(
-        bob.get("v3/events", room_id=room_id, timeout=20_000, **{"from": start["end"]})
+        bob.get("v3/events", room_id=room_id, timeout=LONG_POLL_MS, **{"from": start["end"]})
     )
     event_id = await alice.send(room_id, "hello")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         news = (await waiting).ok()
     assert [event["event_id"] for event in news["chunk"]] == [event_id]
     own = (await alice.get("v3/events", timeout=0, **{"from": start["end"]})).ok()

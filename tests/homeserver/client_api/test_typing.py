@@ -4,6 +4,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS
 
 
 def typing(client: Client, room_id: str) -> str:
@@ -20,11 +21,11 @@ async def test_others_in_the_room_see_who_types(homes: Homes) -> None:
     room = await alice.create_room(preset="public_chat")
     await bob.join(room)
     since = (await bob.sync())["next_batch"]
-    (await alice.put(typing(alice, room), {"typing": True, "timeout": 30_000})).ok()
-    body = await bob.sync(since, 5_000)
+    (await alice.put(typing(alice, room), {"typing": True, "timeout": LONG_POLL_MS})).ok()
+    body = await bob.sync(since, LONG_POLL_MS)
     assert typists(body, room) == [[alice.user_id]]
     (await alice.put(typing(alice, room), {"typing": False})).ok()
-    assert typists(await bob.sync(body["next_batch"], 5_000), room) == [[]]
+    assert typists(await bob.sync(body["next_batch"], LONG_POLL_MS), room) == [[]]
 
 
 async def test_who_leaves_does_not_type(homes: Homes) -> None:
@@ -34,7 +35,7 @@ async def test_who_leaves_does_not_type(homes: Homes) -> None:
     (await bob.put(typing(bob, room), {"typing": True})).ok()
     since = (await alice.sync())["next_batch"]
     (await bob.post(f"v3/rooms/{quote(room)}/leave")).ok()
-    assert typists(await alice.sync(since, 5_000), room) == [[]]
+    assert typists(await alice.sync(since, LONG_POLL_MS), room) == [[]]
 
 
 async def test_typing_is_for_members_and_for_themselves(homes: Homes) -> None:

@@ -8,6 +8,7 @@ import aiohttp
 from homeserver.app import running
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.encryption.device import device_of
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 NOTHING: dict[str, list[str]] = {"changed": [], "left": []}
 
@@ -79,9 +80,9 @@ async def test_the_same_keys_again_are_not_told(homes: Homes) -> None:
 async def test_a_waiting_sync_is_woken(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     await share_room(alice, bob)
-    waiting = asyncio.create_task(alice.sync(await token(alice), timeout_ms=20_000))
+    waiting = asyncio.create_task(alice.sync(await token(alice), timeout_ms=LONG_POLL_MS))
     await device_of(bob)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert lists(await waiting) == changed(bob)
 
 
@@ -178,9 +179,9 @@ async def test_changes_are_told_by_a_server_that_has_just_been_started(homes: Ho
         there.token, there.user_id = alice.token, alice.user_id
         waiting_since = (await there.sync(since))["next_batch"]
         await check(there, since, changed(bob))
-        waiting = asyncio.create_task(there.sync(waiting_since, timeout_ms=20_000))
+        waiting = asyncio.create_task(there.sync(waiting_since, timeout_ms=LONG_POLL_MS))
         (await bob.put(f"v3/devices/{bob.device_id}", {"display_name": "B"})).ok()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert lists(await waiting) == changed(bob)
 
 

@@ -10,6 +10,7 @@ from federation.protocol.device_keys import MAX_KEYS
 from homeserver.app import running
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.encryption.device import CURVE, Device, claim, device_of, one_time_keys, query
+from tests.patience import PATIENCE_S
 
 
 async def counts(client: Client) -> tuple[dict[str, int], list[str]]:
@@ -161,7 +162,7 @@ async def test_keys_that_are_claimed_by_way_of_another_process_are_not_counted_a
         there = Client(session, f"http://127.0.0.1:{server.port}")
         there.token, there.user_id = alice.token, alice.user_id
         assert len(await claim(there, bob)) == 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await counts(bob))[0] != {CURVE: 1}:
                 await asyncio.sleep(0)
 

@@ -10,6 +10,7 @@ from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.encryption.device import device_of, one_time_keys, query
 from tests.homeserver.encryption.test_cross_signing import identity_of
 from tests.homeserver.test_query_counts import LARGE, OURS, SMALL, until_waiting, watching
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 
 async def people(homes: Homes, count: int) -> list[Client]:
@@ -90,10 +91,10 @@ async def test_a_sync_of_a_device_with_keys_that_keeps_up_takes_no_query(homes: 
     hello = NewEvent(UserId(alice.user_id), "m.room.message", {"msgtype": "m.text", "body": "hi"})
     with watching(homes.services.db) as queries:
         for _ in range(SMALL):
-            waiting = asyncio.create_task(bob.sync(since, timeout_ms=20_000))
+            waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
             await until_waiting(homes, bob)
             await homes.services.send.send(room_id, hello)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 answer = await waiting
             since = answer["next_batch"]
             assert answer["device_one_time_keys_count"] == {"signed_curve25519": 2}

@@ -8,9 +8,13 @@ import aiohttp
 from homeserver.app import running
 from homeserver.encryption.to_device import MAX_AT_ONCE
 from tests.homeserver.conftest import Answer, Client, Homes
+from tests.patience import LONG_POLL_MS, PATIENCE_S
 
 BLOCKED = """
-    SELECT count(*) FROM pg_locks WHERE relation = 'to_device_messages'::regclass AND NOT granted
+    SELECT count(*)
+      FROM pg_locks
+     WHERE relation = 'to_device_messages'::regclass AND NOT granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
@@ -94,9 +98,9 @@ async def test_many_messages_come_in_order_in_several_responses(homes: Homes) ->
 async def test_a_waiting_sync_is_woken(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     since = (await bob.sync())["next_batch"]
-    waiting = asyncio.create_task(bob.sync(since, timeout_ms=20_000))
+    waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
     (await send(alice, "1", {bob.user_id: {bob.device_id: {"n": 1}}})).ok()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert contents(await waiting) == [{"n": 1}]
 
 
@@ -110,12 +114,12 @@ async def test_what_happens_while_messages_are_looked_for_is_not_waited_for(
     since = (await bob.sync())["next_batch"]
     async with homes.services.db.transaction() as db:
         await db.execute("LOCK TABLE to_device_messages IN ACCESS EXCLUSIVE MODE")
-        waiting = asyncio.create_task(bob.sync(since, timeout_ms=60_000))
-        async with asyncio.timeout(10):
+        waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
+        async with asyncio.timeout(PATIENCE_S):
             while await homes.services.db.fetchval(BLOCKED) == 0:
                 await asyncio.sleep(0)
         await alice.send(room_id, "meanwhile")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert room_id in (await waiting)["rooms"]["join"]
 
 

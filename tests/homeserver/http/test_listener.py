@@ -23,9 +23,9 @@ from tests.homeserver.http.server import (
     error_of,
     running_server,
 )
+from tests.patience import PATIENCE_S
 
 V3 = "/_matrix/client/v3"
-PATIENCE_S = 5
 
 
 class Stage:
@@ -277,7 +277,7 @@ async def test_a_renewed_certificate_is_noticed_without_being_told(tmp_path: Pat
     async with running_server((get_versions,), address=address, settings=settings) as server:
         assert await certificate_served(server) == der_of(first)
         install(second, live, stamp_ns=2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while await certificate_served(server) != der_of(second):
                 await asyncio.sleep(0.01)
 

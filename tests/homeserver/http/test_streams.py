@@ -61,12 +61,22 @@ async def fail(error: Exception) -> AsyncGenerator[bytes, None]:
     yield b""
 
 
+ENDPOINTS = (count, zeros, short, missing, unreadable)
+
+
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[RunningServer]:
     closed.clear()
-    endpoints = (count, zeros, short, missing, unreadable)
+    async with running_server(ENDPOINTS) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def impatient() -> AsyncIterator[RunningServer]:
+    """A server that gives clients up which are slow."""
+    closed.clear()
     settings = HttpSettings(body_timeout_s=0.2, write_timeout_s=0.2)
-    async with running_server(endpoints, settings=settings) as server:
+    async with running_server(ENDPOINTS, settings=settings) as server:
         yield server
 
 
@@ -89,15 +99,15 @@ async def test_a_body_above_its_limit_is_refused(server: RunningServer) -> None:
     assert await error_of(response) == (413, "M_TOO_LARGE")
 
 
-async def test_a_body_that_stops_coming_is_given_up(server: RunningServer) -> None:
-    reader, writer = await server.connect()
+async def test_a_body_that_stops_coming_is_given_up(impatient: RunningServer) -> None:
+    reader, writer = await impatient.connect()
     writer.write(f"POST {V3}/count HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc".encode())
     assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
     writer.close()
 
 
-async def test_a_body_that_trickles_is_given_up(server: RunningServer) -> None:
-    reader, writer = await server.connect()
+async def test_a_body_that_trickles_is_given_up(impatient: RunningServer) -> None:
+    reader, writer = await impatient.connect()
     writer.write(f"POST {V3}/count HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n".encode())
     answer = asyncio.create_task(reader.readline())
     while not answer.done():
@@ -147,8 +157,8 @@ async def test_an_answer_that_breaks_off_does_not_look_whole(server: RunningServ
     raise AssertionError("the answer looks whole")
 
 
-async def test_a_client_that_does_not_read_is_let_go(server: RunningServer) -> None:
-    _reader, writer = await server.connect()
+async def test_a_client_that_does_not_read_is_let_go(impatient: RunningServer) -> None:
+    _reader, writer = await impatient.connect()
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(f"GET {V3}/zeros/500000000 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     while not closed:

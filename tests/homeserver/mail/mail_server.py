@@ -19,8 +19,8 @@ from homeserver.app import running
 from homeserver.config.sections.mail import Mail, ThirdPartyIds
 from homeserver.config.settings import Settings
 from tests.homeserver.conftest import Homes, settings_for_tests
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 60
 LINK = re.compile(r"https?://\S+")
 
 

@@ -16,7 +16,6 @@ import pytest_asyncio
 from homeserver.app import running
 from homeserver.config.sections.media import S3
 from homeserver.media.store import new_key
-from tests.federation.world import free_port
 from tests.homeserver.conftest import Homes, settings_for_tests
 from tests.homeserver.media import pictures
 from tests.homeserver.media.files import (
@@ -28,6 +27,7 @@ from tests.homeserver.media.files import (
     path_of,
     upload,
 )
+from tests.ports import free_port
 
 PROGRAM = os.environ.get("MOTO_SERVER", "")
 LARGE = bytes(range(256)) * 100_000

@@ -23,6 +23,7 @@ from tests.homeserver.media.files import (
     path_of,
     upload,
 )
+from tests.patience import LONG_POLL_MS
 
 MEBIBYTE = 1_048_576
 
@@ -168,7 +169,7 @@ async def test_nobody_uploads_to_an_id_that_was_not_reserved(homes: Homes) -> No
 async def test_a_download_waits_for_the_upload(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     uri = await create(alice)
-    waiting = asyncio.create_task(download(bob, uri, timeout_ms=30_000))
+    waiting = asyncio.create_task(download(bob, uri, timeout_ms=LONG_POLL_MS))
     while not homes.services.media.library._awaited._waiting:
         await asyncio.sleep(0.01)
     await fetch(alice, "PUT", f"{UPLOAD}{path_of(uri)}", b"at last")
@@ -185,7 +186,7 @@ async def test_a_download_waits_for_an_upload_to_another_process(
         there = Client(session, others.base_url)
         there.token = alice.token
         uri = await create(alice)
-        waiting = asyncio.create_task(download(there, uri, timeout_ms=30_000))
+        waiting = asyncio.create_task(download(there, uri, timeout_ms=LONG_POLL_MS))
         while not others.services.media.library._awaited._waiting:
             await asyncio.sleep(0.01)
         await fetch(alice, "PUT", f"{UPLOAD}{path_of(uri)}", b"over there")

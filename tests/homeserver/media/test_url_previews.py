@@ -415,7 +415,7 @@ async def test_a_picture_that_unfolds_is_not_kept(start_server: StartServer, sit
 async def test_a_page_that_never_comes_is_given_up(
     start_server: StartServer, site: Website
 ) -> None:
-    async with start_server(replace(ON, timeout_s=1)) as homes:
+    async with start_server(replace(ON, timeout_s=4)) as homes:
         client = await homes.user()
         assert await refusal(client, site.serve("/never", never)) == (504, "M_UNKNOWN")
         site.serve("/it.png", never)

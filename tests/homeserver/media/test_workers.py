@@ -87,7 +87,8 @@ async def test_what_outlives_its_deadline_is_ended_by_the_server(
 ) -> None:
     monkeypatch.setattr("homeserver.media.decoding.workers.GRACE_S", 0.5)
     assert await reason(impatient, "hang_deaf") == "died"
-    # The nursery ended with it; there is a new one.
+    # The nursery ended with it; there is a new one, for work that has time.
+    impatient._crew = CREW
     assert await reason(impatient, "refuse") == "undecodable"
 
 

@@ -40,12 +40,12 @@ from storage.outgoing import missed_rooms
 from storage.state_layers import StateLayers
 from storage.stream import Stream
 from tests.homeserver.rooms.world import ALICE, SERVER, World, build_send
+from tests.patience import PATIENCE_S
 
 FAR = ServerName("far.example")
 ODD = ServerName("odd.example:8448")
 ZOE = UserId("@zoe:far.example")
 OTTO = UserId("@otto:odd.example:8448")
-WITHIN_S = 20
 
 QUICK = RetrySchedule(first_ms=20, longest_ms=50)
 SLOW = RetrySchedule(first_ms=3_600_000, longest_ms=3_600_000)
@@ -112,7 +112,7 @@ class Far:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so, looked at whenever a transaction comes or is answered."""
-        async with asyncio.timeout(WITHIN_S), self.changed:
+        async with asyncio.timeout(PATIENCE_S), self.changed:
             await self.changed.wait_for(is_so)
 
     async def wait_for_texts(self, destination: ServerName, texts: Iterable[str]) -> None:
@@ -292,6 +292,6 @@ async def open_sending_world(database_url: str) -> AsyncIterator[SendingWorld]:
 
 async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something is so in the database."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await is_so():
             await asyncio.sleep(0.01)

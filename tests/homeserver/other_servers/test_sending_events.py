@@ -21,6 +21,7 @@ from tests.homeserver.other_servers.sending_world import (
     refusing,
 )
 from tests.homeserver.rooms.world import ALICE, BOB
+from tests.patience import PATIENCE_S
 
 ROB = UserId("@rob:third.example")
 THIRD = ServerName("third.example")
@@ -396,5 +397,5 @@ async def test_a_process_that_was_replaced_stops_sending(us: SendingWorld) -> No
         await us.world.db.execute("UPDATE outgoing_progress SET holder = 7")
         us.far.down = {FAR}
         await us.say(room_id, "two")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await sender.replaced.wait()

@@ -15,8 +15,8 @@ from homeserver.app import running
 from homeserver.config.sections.federation import Outgoing
 from homeserver.config.settings import Settings
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 60
 NOTIFY = "/_matrix/push/v1/notify"
 
 

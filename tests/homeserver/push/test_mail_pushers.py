@@ -3,12 +3,14 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -18,7 +20,6 @@ from storage.mail_throttles import Throttle
 from storage.third_party_ids import EMAIL, ThirdPartyId, add_third_party_id
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.mail.mail_server import (
-    PATIENCE_S,
     MailServer,
     Received,
     mail_server,
@@ -26,6 +27,7 @@ from tests.homeserver.mail.mail_server import (
     settings_with_mail,
 )
 from tests.homeserver.push.test_http_pushers import call_oneself, read, room_of_two
+from tests.patience import PATIENCE_S
 
 BOB = "bob@example.org"
 
@@ -70,6 +72,25 @@ async def user_with_mail(homes: Homes, name: str = "bob") -> Client:
     return client
 
 
+@asynccontextmanager
+async def later(settings: Settings) -> AsyncIterator[Homes]:
+    """The server after a restart, when mails are due that were put off or begun before it.
+
+    The database is changed while no server runs that has it in memory how far it has got.
+    """
+    connection = await asyncpg.connect(settings.database.url)
+    await connection.execute("UPDATE pushers SET due_ts = 1 WHERE due_ts IS NOT NULL")
+    await connection.close()
+    async with mailing_homes(settings) as homes:
+        yield homes
+
+
+@pytest.fixture
+def slow(settings: Settings) -> Settings:
+    """Settings with which no mail is sent for an hour."""
+    return replace(settings, mail=replace(settings.mail, notification_delay_s=3600))
+
+
 async def until_gathering(homes: Homes) -> None:
     """Until the database has it that somebody is to get a mail."""
     async with asyncio.timeout(PATIENCE_S):
@@ -81,13 +102,17 @@ def unsubscribe_link(mail: Received) -> str:
     return str(mail.message["List-Unsubscribe"]).strip("<>")
 
 
-async def test_what_is_not_read_is_mailed(homes: Homes, mails: MailServer) -> None:
-    alice, bob = await homes.user("alice"), await user_with_mail(homes)
-    await call_oneself(alice, "Alice & Co")
-    room_id = await room_of_two(alice, bob, name="Tea <party>")
-    await alice.send(room_id, "first & foremost")
-    await alice.send(room_id, "second")
-    mail = await mails.next()
+async def test_what_is_not_read_is_mailed(
+    settings: Settings, slow: Settings, mails: MailServer
+) -> None:
+    async with mailing_homes(slow) as homes:
+        alice, bob = await homes.user("alice"), await user_with_mail(homes)
+        await call_oneself(alice, "Alice & Co")
+        room_id = await room_of_two(alice, bob, name="Tea <party>")
+        await alice.send(room_id, "first & foremost")
+        await alice.send(room_id, "second")
+    async with later(settings):
+        mail = await mails.next()
     assert mail.recipients == [BOB]
     assert mail.subject == "2 unread messages in Tea <party>"
     assert "Alice & Co: first & foremost" in mail.text
@@ -97,12 +122,17 @@ async def test_what_is_not_read_is_mailed(homes: Homes, mails: MailServer) -> No
     assert "first &amp; foremost" in mail.html
 
 
-async def test_what_was_read_in_time_is_not_mailed(homes: Homes, mails: MailServer) -> None:
-    alice, bob = await homes.user("alice"), await user_with_mail(homes)
-    room_id, other_id = await room_of_two(alice, bob), await room_of_two(alice, bob, name="Other")
-    await read(bob, room_id, await alice.send(room_id, "seen"))
-    await alice.send(other_id, "unseen")
-    mail = await mails.next()
+async def test_what_was_read_in_time_is_not_mailed(
+    settings: Settings, slow: Settings, mails: MailServer
+) -> None:
+    async with mailing_homes(slow) as homes:
+        alice, bob = await homes.user("alice"), await user_with_mail(homes)
+        room_id = await room_of_two(alice, bob)
+        other_id = await room_of_two(alice, bob, name="Other")
+        await read(bob, room_id, await alice.send(room_id, "seen"))
+        await alice.send(other_id, "unseen")
+    async with later(settings):
+        mail = await mails.next()
     assert mail.subject == "1 unread message in Other"
     assert "seen" not in mail.text.replace("unseen", "")
 
@@ -165,8 +195,7 @@ async def test_the_link_in_a_mail_ends_them_without_a_login(
     assert (await bob.get("v3/pushers")).ok()["pushers"] == []
 
 
-async def test_a_mail_survives_a_restart(settings: Settings, mails: MailServer) -> None:
-    slow = replace(settings, mail=replace(settings.mail, notification_delay_s=3600))
+async def test_a_mail_survives_a_restart(slow: Settings, mails: MailServer) -> None:
     async with mailing_homes(slow) as homes:
         alice, bob = await homes.user("alice"), await user_with_mail(homes)
         room_id = await room_of_two(alice, bob, name="Tea")
@@ -174,8 +203,7 @@ async def test_a_mail_survives_a_restart(settings: Settings, mails: MailServer) 
     async with mailing_homes(slow) as homes:
         await until_gathering(homes)
         assert mails.arrived.empty()
-        await homes.services.db.execute("UPDATE pushers SET due_ts = 1")
-    async with mailing_homes(slow):
+    async with later(slow):
         assert (await mails.next()).subject == "1 unread message in Tea"
 
 
@@ -190,9 +218,7 @@ async def test_a_mail_server_that_is_away_is_tried_again(
         while not await homes.services.db.fetchval(query):
             await bob.sync()
     mails.refusal = None
-    async with mailing_homes(settings) as homes:
-        await homes.services.db.execute("UPDATE pushers SET due_ts = 1")
-        homes.services.pushing.hear("0")
+    async with later(settings):
         assert (await mails.next()).subject == "1 unread message in Tea"
 
 
@@ -223,22 +249,22 @@ async def test_mails_about_a_room_come_ever_more_rarely() -> None:
 
 
 async def test_after_a_mail_about_a_room_the_next_one_waits(
-    homes: Homes, mails: MailServer
+    settings: Settings, mails: MailServer
 ) -> None:
-    alice, bob = await homes.user("alice"), await user_with_mail(homes)
-    room_id = await room_of_two(alice, bob, name="Tea")
-    other_id = await room_of_two(alice, bob, name="Coffee")
-    await alice.send(room_id, "one")
-    await mails.next()
-    longer = "UPDATE mail_throttles SET throttle_ms = 3600000"
-    while await homes.services.db.execute(longer) != "UPDATE 1":
-        await bob.sync()
-    await alice.send(room_id, "two")
-    query = "SELECT count(*) FROM pushers WHERE due_ts > (extract(epoch FROM now()) + 600) * 1000"
-    while not await homes.services.db.fetchval(query):
-        await bob.sync()
-    assert mails.arrived.empty()
-    await alice.send(other_id, "three")
-    await homes.services.db.execute("UPDATE pushers SET due_ts = 1")
-    homes.services.pushing.hear("0")
-    assert (await mails.next()).subject == "2 unread messages in 2 rooms"
+    async with mailing_homes(settings) as homes:
+        alice, bob = await homes.user("alice"), await user_with_mail(homes)
+        room_id = await room_of_two(alice, bob, name="Tea")
+        other_id = await room_of_two(alice, bob, name="Coffee")
+        await alice.send(room_id, "one")
+        await mails.next()
+        longer = "UPDATE mail_throttles SET throttle_ms = 3600000"
+        while await homes.services.db.execute(longer) != "UPDATE 1":
+            await bob.sync()
+        await alice.send(room_id, "two")
+        put_off = "SELECT FROM pushers WHERE due_ts > (extract(epoch FROM now()) + 600) * 1000"
+        while await homes.services.db.fetchrow(put_off) is None:
+            await bob.sync()
+        assert mails.arrived.empty()
+        await alice.send(other_id, "three")
+    async with later(settings):
+        assert (await mails.next()).subject == "2 unread messages in 2 rooms"

@@ -11,6 +11,7 @@ import pytest
 from homeserver.app import running
 from tests.homeserver.conftest import Answer, Client, Homes, settings_for_tests
 from tests.homeserver.sliding.slider import Slider
+from tests.patience import LONG_POLL_MS
 
 EXTENSION = "io.element.msc4308.thread_subscriptions"
 PAGES = "unstable/io.element.msc4308/thread_subscriptions"
@@ -121,13 +122,13 @@ async def test_a_client_that_waits_hears_what_another_device_did(homes: Homes) -
     root_id = await alice.send(room_id, "root")
     slider = slider_of(alice)
     assert await slide(slider) == {}
-    waiting = asyncio.create_task(slide(slider, timeout_ms=20_000))
+    waiting = asyncio.create_task(slide(slider, timeout_ms=LONG_POLL_MS))
     (await subscribe(bob, room_id, root_id)).ok()
     (await subscribe(other, room_id, root_id)).ok()
     told = await waiting
     stamp = told["subscribed"][room_id][root_id].pop("bump_stamp")
     assert told == {"subscribed": {room_id: {root_id: {"automatic": False}}}}
-    waiting = asyncio.create_task(slide(slider, timeout_ms=20_000))
+    waiting = asyncio.create_task(slide(slider, timeout_ms=LONG_POLL_MS))
     await unsubscribe(other, room_id, root_id)
     told = await waiting
     assert told["unsubscribed"][room_id][root_id]["bump_stamp"] > stamp

@@ -1,6 +1,7 @@
 import asyncio
 
 from homeserver.rooms.typing import Typing
+from tests.patience import PATIENCE_S
 
 
 def listening() -> tuple[Typing, list[tuple[int, str, bool]]]:
@@ -40,7 +41,7 @@ async def test_typing_ends_by_itself() -> None:
     stopped = asyncio.Event()
     typing.listen(lambda room, user, is_typing: None if is_typing else stopped.set())
     typing.start(1, "@alice:hs1", timeout_ms=1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await stopped.wait()
     assert typing.users_typing(1) == []
     assert heard[-1] == (1, "@alice:hs1", False)

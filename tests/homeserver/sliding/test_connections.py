@@ -9,6 +9,7 @@ from homeserver.jobs.sliding_connections import JOB, KEPT_MS
 from homeserver.sync.sliding.connections import MOST_CONNECTIONS
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.sliding.slider import Slider, rooms_in, subscription, texts
+from tests.patience import LONG_POLL_MS
 
 
 async def test_a_lost_answer_is_given_again(homes: Homes) -> None:
@@ -39,7 +40,7 @@ async def test_a_request_may_be_changed_while_it_waits(homes: Homes) -> None:
     slider = Slider(alice)
     slider.lists = {"all": rooms_in()}
     await slider.next()
-    waiting = asyncio.create_task(slider.ask(timeout_ms=20_000))
+    waiting = asyncio.create_task(slider.ask(timeout_ms=LONG_POLL_MS))
     slider.subscriptions = {room_id: subscription(timeline_limit=3)}
     answer = await slider.next()
     assert texts(answer["rooms"][room_id]) == ["2", "3", "4"]
@@ -71,7 +72,7 @@ async def test_a_restart_is_not_noticed(homes: Homes) -> None:
             assert "initial" not in room
             assert texts(room) == ["before"]
         await alice.send(rooms[0], "after")
-        assert texts((await slider.next(timeout_ms=20_000))["rooms"][rooms[0]]) == ["after"]
+        assert texts((await slider.next(timeout_ms=LONG_POLL_MS))["rooms"][rooms[0]]) == ["after"]
     slider.client = bob
     await alice.send(rooms[1], "back again")
     assert texts((await slider.next())["rooms"][rooms[1]]) == ["back again"]

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.sliding.slider import Slider, rooms_in, subscription
+from tests.patience import LONG_POLL_MS
 
 ON = {"enabled": True}
 
@@ -31,7 +32,7 @@ async def test_messages_to_the_device_come_until_they_are_acknowledged(homes: Ho
     for number in range(3):
         await send_to(alice, bob, number)
     slider.extensions["to_device"] = {**ON, "limit": 2, "since": first["next_batch"]}
-    told = (await slider.next(timeout_ms=20_000))["extensions"]["to_device"]
+    told = (await slider.next(timeout_ms=LONG_POLL_MS))["extensions"]["to_device"]
     assert numbers(told["events"]) == [0, 1]
     again = (await slider.next())["extensions"]["to_device"]
     assert numbers(again["events"]) == [0, 1], "the client has not said that it has them"
@@ -72,7 +73,7 @@ async def test_encryption_hears_of_devices_and_counts_keys(homes: Homes) -> None
         "signatures": {},
     }
     (await alice.post("v3/keys/upload", {"device_keys": keys})).ok()
-    answer = await slider.next(timeout_ms=20_000)
+    answer = await slider.next(timeout_ms=LONG_POLL_MS)
     assert answer["extensions"]["e2ee"]["device_lists"] == {"changed": [alice.user_id], "left": []}
     assert "device_lists" not in (await slider.next())["extensions"]["e2ee"]
     (await bob.post(f"v3/rooms/{quote(room_id)}/leave")).ok()
@@ -87,7 +88,7 @@ async def test_messages_in_rooms_do_not_answer_a_connection_without_rooms(homes:
     slider = Slider(bob, "encryption")
     slider.extensions = {"to_device": ON, "e2ee": ON}
     await slider.next()
-    waiting = asyncio.create_task(slider.next(timeout_ms=20_000))
+    waiting = asyncio.create_task(slider.next(timeout_ms=LONG_POLL_MS))
     await alice.send(room_id, "hello")
     await send_to(alice, bob, 1)
     answer = await waiting
@@ -120,7 +121,7 @@ async def test_account_data_of_the_account_and_of_rooms(homes: Homes) -> None:
     assert "account_data" not in (await slider.next())["extensions"]
     (await alice.put(f"{base}/account_data/org.example.a", {"n": 2})).ok()
     (await alice.put(f"{base}/rooms/{quote(rooms[1])}/account_data/org.example.r", {"n": 2})).ok()
-    told = (await slider.next(timeout_ms=20_000))["extensions"]["account_data"]
+    told = (await slider.next(timeout_ms=LONG_POLL_MS))["extensions"]["account_data"]
     assert contents(told["global"]) == {"org.example.a": {"n": 2}}
     assert contents(told["rooms"][rooms[1]]) == {"org.example.r": {"n": 2}}
     slider.lists = {"all": rooms_in(0, 9)}
@@ -175,7 +176,7 @@ async def test_receipts_of_new_rooms_are_those_at_what_is_shown_and_ones_own(
     assert told == {old: {"m.read.private"}, new: {"m.read"}}
     assert set(event["content"][new]["m.read"]) == {alice.user_id}
     await read_to(carol, room_id, new)
-    event = (await slider.next(timeout_ms=20_000))["extensions"]["receipts"]["rooms"][room_id]
+    event = (await slider.next(timeout_ms=LONG_POLL_MS))["extensions"]["receipts"]["rooms"][room_id]
     assert set(event["content"][new]["m.read"]) == {carol.user_id}
     await read_to(carol, room_id, new, "m.read.private")
     assert "receipts" not in (await slider.next())["extensions"]
@@ -211,7 +212,7 @@ async def test_reading_on_brings_the_counts(homes: Homes) -> None:
     event_id = await alice.send(room_id, f"hello {bob.user_id}")
     assert (await slider.next())["rooms"][room_id]["notification_count"] == 1
     await read_to(bob, room_id, event_id)
-    room = (await slider.next(timeout_ms=20_000))["rooms"][room_id]
+    room = (await slider.next(timeout_ms=LONG_POLL_MS))["rooms"][room_id]
     assert (room["notification_count"], room["highlight_count"]) == (0, 0)
     assert "timeline" not in room
 
@@ -224,7 +225,7 @@ async def test_typing(homes: Homes) -> None:
 
     async def types(room_id: str, *, is_typing: bool) -> None:
         path = f"v3/rooms/{quote(room_id)}/typing/{alice.user_id}"
-        (await alice.put(path, {"typing": is_typing, "timeout": 30_000})).ok()
+        (await alice.put(path, {"typing": is_typing, "timeout": LONG_POLL_MS})).ok()
 
     await types(rooms[1], is_typing=True)
     slider = Slider(bob)
@@ -236,7 +237,7 @@ async def test_typing(homes: Homes) -> None:
     await types(rooms[0], is_typing=True)
     assert "typing" not in (await slider.next())["extensions"], "that room is out of range"
     await types(rooms[1], is_typing=False)
-    told = (await slider.next(timeout_ms=20_000))["extensions"]["typing"]["rooms"]
+    told = (await slider.next(timeout_ms=LONG_POLL_MS))["extensions"]["typing"]["rooms"]
     assert told == {rooms[1]: {"type": "m.typing", "content": {"user_ids": []}}}
 
 

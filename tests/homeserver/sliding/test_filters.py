@@ -7,6 +7,7 @@ import pytest
 
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.sliding.slider import Slider, rooms_in
+from tests.patience import LONG_POLL_MS
 
 
 async def listed(client: Client, **filters: Any) -> set[str]:
@@ -114,7 +115,7 @@ async def test_a_room_comes_into_a_list_when_the_filter_lets_it(homes: Homes) ->
     slider.lists = {"tagged": rooms_in(filters={"tags": ["m.favourite"]})}
     assert (await slider.next())["lists"]["tagged"]["count"] == 0
     (await alice.put(f"v3/user/{alice.user_id}/rooms/{quote(room_id)}/tags/m.favourite")).ok()
-    answer = await slider.next(timeout_ms=20_000)
+    answer = await slider.next(timeout_ms=LONG_POLL_MS)
     assert answer["lists"]["tagged"]["count"] == 1
     assert answer["rooms"][room_id]["initial"] is True
 

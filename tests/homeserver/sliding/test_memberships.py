@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.sliding.slider import Slider, rooms_in, subscription, texts
+from tests.patience import LONG_POLL_MS
 
 
 async def follow(client: Client, **options: Any) -> Slider:
@@ -20,7 +21,7 @@ async def test_an_invite_comes_with_its_stripped_state(homes: Homes) -> None:
     slider = await follow(bob)
     room_id = await alice.create_room(name="come in")
     await alice.invite(room_id, bob.user_id)
-    answer = await slider.next(timeout_ms=20_000)
+    answer = await slider.next(timeout_ms=LONG_POLL_MS)
     room = answer["rooms"][room_id]
     assert room["initial"] is True
     assert room["membership"] == "invite"

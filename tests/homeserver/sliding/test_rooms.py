@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 from tests.homeserver.conftest import Homes
 from tests.homeserver.sliding.slider import EVERYTHING, Slider, rooms_in, subscription, texts
+from tests.patience import LONG_POLL_MS
 
 
 async def test_the_versions_announce_it(homes: Homes) -> None:
@@ -35,7 +36,7 @@ async def test_a_list_tells_rooms_once_and_then_what_happens(homes: Homes) -> No
     answer = await slider.next()
     assert answer["rooms"] == {}
     await alice.send(room_id, "second")
-    room = (await slider.next(timeout_ms=20_000))["rooms"][room_id]
+    room = (await slider.next(timeout_ms=LONG_POLL_MS))["rooms"][room_id]
     assert "initial" not in room
     assert "limited" not in room
     assert texts(room) == ["second"]

@@ -27,7 +27,7 @@ def synapse_hash(password: str, pepper: str) -> str:
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(password=texts, pepper=texts)
 async def test_hashes_of_synapse_are_recognised(password: str, pepper: str) -> None:
     kept = synapse_hash(password, pepper)
