@@ -18,9 +18,11 @@ class NameServer(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.records: dict[str, list[str]] = {}
         self.asked: list[str] = []
+        """The names, once for each question however often it was repeated."""
         self.ttl_s = 300
         self.is_mute = False
         self.is_broken = False
+        self._ids: set[tuple[int, str]] = set()
         self._transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -29,7 +31,9 @@ class NameServer(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:
         query = dns.message.from_wire(data)
         name = query.question[0].name.to_text(omit_final_dot=True)
-        self.asked.append(name)
+        if (query.id, name) not in self._ids:
+            self._ids.add((query.id, name))
+            self.asked.append(name)
         if self.is_mute:
             return
         answer = dns.message.make_response(query)

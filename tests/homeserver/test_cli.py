@@ -18,6 +18,7 @@ from homeserver.cli.network_checks import read_certificate
 from homeserver.config.load import load_settings
 from homeserver.config.settings import from_json
 from storage.cluster import Cluster, ClusterSettings
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -239,7 +240,7 @@ class Server:
 
 
 def answers(port: int) -> bool:
-    with urlopen(f"http://127.0.0.1:{port}/_matrix/client/versions", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/_matrix/client/versions", timeout=PATIENCE_S) as answer:
         return bool(answer.status == 200)
 
 
@@ -248,7 +249,7 @@ def test_a_server_runs_again_and_again_and_ends_cleanly(here: Path) -> None:
         server = Server(here)
         assert answers(server.wait_for_port())
         server.process.terminate()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         assert not Cluster(here / "data", ClusterSettings()).find_running()
 
 
@@ -259,19 +260,19 @@ def test_two_servers_share_a_data_directory(here: Path) -> None:
         second = Server(here)
         port = second.wait_for_port()
         first.process.terminate()
-        assert first.process.wait(30) == 0
+        assert first.process.wait(PATIENCE_S) == 0
         assert answers(port)
     finally:
         for server in (first, second):
             if server is not None:
                 server.process.terminate()
-                server.process.wait(30)
+                server.process.wait(PATIENCE_S)
 
 
 def test_a_port_in_use_is_a_sentence(here: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = Server(here, taken.getsockname()[1])
-        assert server.process.wait(30) == 1
+        assert server.process.wait(PATIENCE_S) == 1
     last = list(server.log())[-1]
     assert last["level"] == "critical"
     assert "address already in use" in last["event"]

@@ -286,14 +286,14 @@ async def test_http_2_is_offered_and_old_tls_is_not(tmp_path: Path) -> None:
 async def test_a_flood_is_told_to_slow_down_and_nobody_else_is(tmp_path: Path) -> None:
     limits = {"CLIENT_RATE": "1", "CLIENT_BURST": "20"}
     async with before(tmp_path, echo(), **limits) as (proxy, session):
-        statuses = []
-        for _ in range(60):
+        statuses: list[int] = []
+        # However slowly they come: sooner or later one does before a second is over.
+        while 429 not in statuses:
             async with session.get(f"{proxy.url}/_matrix/client/versions") as response:
                 statuses.append(response.status)
                 last = await response.json()
                 origin = response.headers.get("Access-Control-Allow-Origin")
         assert statuses[:20] == [200] * 20
-        assert statuses[-1] == 429
         assert (last["errcode"], last["retry_after_ms"]) == ("M_LIMIT_EXCEEDED", 2000)
         assert origin == "*"
         # A server of that address has its own allowance.

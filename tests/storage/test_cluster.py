@@ -16,6 +16,7 @@ import pytest_asyncio
 from storage.cluster import Cluster, ClusterError, ClusterSettings
 from storage.cluster_conf import render
 from storage.postgres_binaries import BinariesNotFound, find_binaries, stage
+from tests.patience import PATIENCE_S
 
 QUICK = ClusterSettings(durable=False)
 
@@ -49,11 +50,9 @@ def postmaster_pid(directory: Path) -> int:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(200):
-        if await condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not happen")
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():
+            await asyncio.sleep(0.05)
 
 
 async def test_data_outlive_a_stop(make_cluster: MakeCluster) -> None:

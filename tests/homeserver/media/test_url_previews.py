@@ -12,6 +12,7 @@ import pytest
 
 from homeserver.app import running
 from homeserver.config.sections.federation import Outgoing
+from homeserver.config.sections.limits import Allowance, Limits
 from homeserver.config.sections.media import UrlPreviews
 from homeserver.jobs.old_url_previews import KEEP_EXPIRED_MS, purge_old_url_previews
 from homeserver.media.previews import oembed
@@ -437,7 +438,7 @@ async def test_properties_are_few_and_short(alice: Client, site: Website) -> Non
 
 async def test_users_may_not_ask_endlessly(database_url: str, tmp_path: Path) -> None:
     settings = settings_for_tests(database_url, tmp_path)
-    limits = replace(settings.limits, enabled=True)
+    limits = Limits(preview=Allowance(per_second=0.001, burst=5))
     async with (
         running(replace(settings, limits=limits)) as server,
         aiohttp.ClientSession() as session,

@@ -3,7 +3,7 @@
 import pytest
 
 from homeserver.config.sections.accounts import Auth
-from homeserver.config.sections.limits import Limits
+from homeserver.config.sections.limits import Allowance, Limits
 from homeserver.config.sections.server import Server
 from tests.homeserver.users.server import (
     PASSWORD,
@@ -159,7 +159,8 @@ async def test_single_sign_on_is_not_there(server: UserServer) -> None:
 
 
 async def test_too_many_wrong_passwords_lock_out_for_a_while(database_url: str) -> None:
-    async with running_user_server(database_url, limits=Limits()) as server:
+    limits = Limits(login=Allowance(per_second=0.001, burst=10))
+    async with running_user_server(database_url, limits=limits) as server:
         await server.users.accounts.create_user("kai", PASSWORD)
         await server.users.accounts.create_user("other", PASSWORD)
         for _ in range(15):
@@ -167,7 +168,7 @@ async def test_too_many_wrong_passwords_lock_out_for_a_while(database_url: str) 
         for name in ("kai", "ghost"):
             answers = [await server.try_login(name, password="wrong") for _ in range(11)]
             assert [answer.status for answer in answers] == [403] * 10 + [429]
-            assert 0 < answers[-1].body["retry_after_ms"] <= 10_001
+            assert 0 < answers[-1].body["retry_after_ms"] <= 1_000_001
         assert (await server.try_login("@KAI:hs1")).error == (429, "M_LIMIT_EXCEEDED")
         assert (await server.try_login("other")).status == 200
 
