@@ -130,6 +130,7 @@ class StickyEventAdded:
     position: int
     room_nid: int
     event_nid: int
+    expires_ts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class StickEvent(Write):
         """Everybody in the room hears of it."""
         if self.is_held:
             return ()
-        return (StickyEventAdded(position, self.room_nid, self.event_nid),)
+        return (StickyEventAdded(position, self.room_nid, self.event_nid, self.expires_ts),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,15 @@ async def sticky_events_after(
         StickyEvent(event_of_row(columns), position, expires_ts)
         for *columns, position, expires_ts in rows
     ]
+
+
+SELECT_LAST_EXPIRY = "SELECT coalesce(max(expires_ts), 0) FROM sticky_events"
+
+
+async def last_expiry(db: Database) -> int:
+    """When the last of all sticky events expires; 0 if there is none."""
+    expires_ts: int = await db.fetchval(SELECT_LAST_EXPIRY)
+    return expires_ts
 
 
 SELECT_EXPIRY = (
@@ -136,7 +145,7 @@ async def rooms_with_held(db: Database, now: int) -> set[int]:
 
 
 SELECT_CHANGED = """
-    SELECT stream_position, room_nid, event_nid
+    SELECT stream_position, room_nid, event_nid, expires_ts
       FROM sticky_events
      WHERE stream_position > $1 AND stream_position <= $2
 """

@@ -15,7 +15,9 @@ MAX_DURATION_MS = 3_600_000
 
 def sticky_duration_ms(fields: Mapping[str, Any]) -> int | None:
     """For how long an event is to be sticky; None for one that is not."""
-    sticky = fields.get(STICKY)
+    if STICKY not in fields:
+        return None
+    sticky = fields[STICKY]
     duration_ms = sticky.get("duration_ms") if isinstance(sticky, Mapping) else None
     # To Python a bool is an int, to JSON it is not.
     if type(duration_ms) is not int or not 0 <= duration_ms <= MAX_DURATION_MS:

@@ -76,11 +76,13 @@ def build_syncs(core: Core, parts: SyncParts, encryption: Encryption) -> Syncs:
     typing.listen(
         lambda room_nid, _user, _typing: followers.typing_changed(room_nid, typing.serial)
     )
+    sticky = StickyEvents(core.db, parts.clients, core.clock)
+    core.stream.listen(sticky.heard)
     shared = Shared(
         followers,
         WindowEvents(core.names, parts.clients, core.clock),
         DeviceNews(core.db, core.names, encryption.inbox, encryption.one_time_keys),
-        StickyEvents(core.db, parts.clients, core.clock),
+        sticky,
     )
     return Syncs(
         build_sync(core, parts, shared), build_sliding_sync(core, parts, shared, encryption)

@@ -11,7 +11,7 @@ from typing import Any
 
 from federation.protocol.event_rendering import build_client_event, dump_event
 from federation.protocol.room_versions import get_room_version
-from federation.protocol.sticky import TTL, sticky_until
+from federation.protocol.sticky import STICKY, TTL, sticky_until
 from homeserver.clock import Clock
 from homeserver.rooms.history_visibility import SeenEvent
 from homeserver.rooms.relations import Bundles
@@ -75,7 +75,9 @@ class ClientEvents:
         for event, membership in ((item.event, item.membership) for item in seen):
             room = rooms[event.room_nid]
             fields = build_fields(event, room, with_room_id=with_room_id)
-            unsigned = {"membership": membership, **echoes.get(event.event_nid, {})}
+            unsigned: dict[str, Any] = {"membership": membership}
+            if event.event_nid in echoes:
+                unsigned.update(echoes[event.event_nid])
             if event.event_nid in left_ms:
                 unsigned[TTL] = left_ms[event.event_nid]
             add_related(unsigned, event, related, room)
@@ -133,7 +135,11 @@ class ClientEvents:
     async def _time_left(self, events: Sequence[StoredEvent]) -> dict[int, int]:
         """For how much longer those of the events that are sticky are so."""
         now = self._clock()
-        sticky = [e.event_nid for e in events if (sticky_until(e.fields, now) or 0) > now]
+        sticky = [
+            event.event_nid
+            for event in events
+            if STICKY in event.fields and (sticky_until(event.fields, now) or 0) > now
+        ]
         if not sticky:
             return {}
         expiry = await expiry_of(self._db, sticky)

@@ -5,7 +5,7 @@ sticky when they come in. Where there are too many for one answer, the next one 
 last. Source: MSC4354.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from homeserver.clock import Clock
@@ -15,8 +15,9 @@ from homeserver.rooms.viewer import Viewer
 from homeserver.sync.reading import Reading
 from homeserver.sync.response import RoomSection, SyncBody
 from homeserver.sync.token import StickyMark
+from storage.changes import Change, StickyEventAdded
 from storage.database import Database
-from storage.sticky_events import sticky_events_after
+from storage.sticky_events import last_expiry, sticky_events_after
 
 MOST_AT_ONCE = 500
 """Sticky events in an answer of /sync."""
@@ -39,18 +40,29 @@ class StickyTold:
 
 
 class StickyEvents:
-    """Reads sticky events."""
+    """Reads sticky events, and asks for none while it knows that there are none anywhere."""
 
     def __init__(self, db: Database, clients: ClientEvents, clock: Clock) -> None:
         self._db = db
         self._clients = clients
         self._clock = clock
+        self._last_expiry = 0
+        """When the last of those that are known expires."""
+        self._knows_all = False
+        """Whether the events from before this process began to listen are known too."""
+
+    async def heard(self, changes: Sequence[Change], own: bool) -> None:
+        """Take note of when events expire; a listener of the stream."""
+        del own
+        for change in changes:
+            if isinstance(change, StickyEventAdded):
+                self._last_expiry = max(self._last_expiry, change.expires_ts)
 
     async def read(
         self, viewer: Viewer, since: Mapping[int, int], upto: int, shown: Shown, limit: int
     ) -> StickyTold:
         """The next sticky events of rooms, each after a position, but for what is shown."""
-        if not since:
+        if not since or not await self._may_exist():
             return StickyTold()
         found = await sticky_events_after(self._db, since, upto, self._clock(), limit + 1)
         chosen = found[:limit]
@@ -68,6 +80,8 @@ class StickyEvents:
 
     async def add(self, reading: Reading, body: SyncBody) -> None:
         """Add to an answer of /sync what its timelines do not show."""
+        if not await self._may_exist():
+            return
         mark = find_mark(reading)
         since = positions(reading, mark)
         if not since:
@@ -85,6 +99,15 @@ class StickyEvents:
             body.joined.setdefault(reading.rooms[room_nid], RoomSection()).sticky = events
         if told.reached is not None:
             body.next_batch = replace(body.next_batch, sticky=replace(mark, upto=told.reached))
+
+    async def _may_exist(self) -> bool:
+        """Whether any event is sticky now, in whatever room."""
+        if not self._knows_all:
+            # What is committed after this was read is heard of, maybe before it has been read.
+            older = await last_expiry(self._db)
+            self._last_expiry = max(self._last_expiry, older)
+            self._knows_all = True
+        return self._last_expiry > self._clock()
 
 
 def find_mark(reading: Reading) -> StickyMark:

@@ -298,6 +298,21 @@ async def test_a_sync_that_keeps_up_takes_no_query(homes: Homes) -> None:
     assert queries.texts == []
 
 
+async def test_sticky_events_are_not_looked_for_where_there_are_none(homes: Homes) -> None:
+    alice = await homes.user()
+    room_id = await alice.create_room()
+    await alice.sync()
+    with watching(homes.services.db) as queries:
+        await alice.sync()
+    assert [text for text in queries.texts if "sticky_events" in text] == []
+    path = f"v3/rooms/{quote(room_id)}/send/m.room.message/1"
+    duration = {"org.matrix.msc4354.sticky_duration_ms": 60_000}
+    (await alice.put(path, {"msgtype": "m.text", "body": "hello"}, **duration)).ok()
+    with watching(homes.services.db) as queries:
+        await alice.sync()
+    assert [text for text in queries.texts if "sticky_events" in text] != []
+
+
 async def until_waiting(homes: Homes, client: Client) -> None:
     """Until a sync of the client waits for news."""
     followers = homes.services.sync._followers

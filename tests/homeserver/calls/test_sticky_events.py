@@ -1,12 +1,16 @@
 """Sticky events (MSC4354): for a while everybody in the room is told of them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import asyncpg
 import pytest
 
+from homeserver.app import running
 from homeserver.jobs.expired_sticky_events import JOB
 from homeserver.jobs.job import JobContext
 from tests.homeserver.calls.delaying import UNSTABLE, Listener
@@ -131,6 +135,30 @@ async def test_what_is_redacted_expired_or_from_ignored_users_is_not_told(homes:
     assert told(await bob.sync(), room_id) == [kept]
     event = (await bob.get(f"v3/rooms/{quote(room_id)}/event/{redacted}")).ok()
     assert FIELD not in event
+
+
+async def test_other_processes_tell_them_too_those_that_begin_later_as_well(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    async with another_process(homes, bob) as early:
+        assert told(await early.sync(), room_id) == []
+        sticky = await stick(alice, room_id, "here")
+        await talk(alice, room_id)
+        token = (await bob.sync())["next_batch"]
+        await early.sync(token)
+        assert told(await early.sync(), room_id) == [sticky]
+        async with another_process(homes, bob) as late:
+            assert told(await late.sync(), room_id) == [sticky]
+
+
+@asynccontextmanager
+async def another_process(homes: Homes, client: Client) -> AsyncIterator[Client]:
+    """The client at a second server over the same database."""
+    async with running(homes.services.settings) as server, aiohttp.ClientSession() as session:
+        there = Client(session, f"http://127.0.0.1:{server.port}")
+        there.token, there.user_id = client.token, client.user_id
+        yield there
 
 
 async def test_state_may_be_sticky_and_is_sent_again_so(homes: Homes) -> None:
