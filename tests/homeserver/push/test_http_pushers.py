@@ -19,6 +19,7 @@ from tests.homeserver.push.gateway import (
     pushing_homes,
     settings_with_gateway,
 )
+from tests.patience import PATIENCE_S
 
 
 @pytest_asyncio.fixture
@@ -362,6 +363,10 @@ async def test_nothing_is_pushed_twice_after_a_restart(
         await gateway.follow(bob)
         await alice.send(room_id, "one")
         await gateway.next()
+        # What the gateway has taken, but the server does not know of yet, comes again.
+        async with asyncio.timeout(PATIENCE_S):
+            while not homes.services.pushing.delivery.tally.sent:
+                await asyncio.sleep(0.01)
     async with pushing_homes(settings) as homes:
         carol = await homes.user("carol")
         await let_in(homes, room_id, carol)
