@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -61,11 +61,19 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(made_here.pop(), ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def jobs_wait() -> Iterator[None]:
+    """Jobs are run by the tests of them: by themselves they would at random, in any other test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("homeserver.building.services.first_wait_s", lambda job, chance: 1_000_000)
+        yield
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cluster() -> AsyncIterator[Cluster]:
     """The run's PostgreSQL, which forgets durability for speed."""
     directory = Path(os.environ[DIRECTORY_VARIABLE])
-    shared = Cluster(directory, ClusterSettings(max_connections=100, durable=False))
+    shared = Cluster(directory, ClusterSettings(max_connections=500, durable=False))
     await shared.start()
     await prepare_template(shared.dsn, directory)
     yield shared

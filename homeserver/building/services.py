@@ -32,7 +32,7 @@ from homeserver.building.traffic import TrafficParts, build_traffic
 from homeserver.building.users import build_accounts, build_personal
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.jobs.job import JobContext
-from homeserver.jobs.runner import JOBS, Runner
+from homeserver.jobs.runner import JOBS, Runner, first_wait_s
 from homeserver.mail.mailer import build_mailer
 from homeserver.observe.health import Health
 from homeserver.other_servers.room_servers import RoomServers
@@ -142,7 +142,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
             JobContext(core.db, core.settings, users.deactivation, users.devices, media.upkeep),
             core.clock,
             JOBS,
-            random.random,
+            lambda job: first_wait_s(job, random.random()),  # noqa: S311 - no secret
         ),
         calls=calls,
     )

@@ -45,21 +45,32 @@ JOBS = (
 
 LEASE_S = 600
 """How long a run may take; then it is cut off, since another process may begin the next."""
-START_SPREAD_S = 120
-"""The first runs after a start are spread over so long."""
+START_AFTER_S = 60
+"""Nothing is run so soon after a start: then all clients come back."""
+START_SPREAD_S = 60
+"""The first runs after that are spread over so long."""
 SHORTEST_WAIT_S = 1.0
 
 
+def first_wait_s(job: Job, chance: float) -> float:
+    """When a job is run for the first time after a start, for a random number from 0 to 1."""
+    return START_AFTER_S + chance * min(job.every_s, START_SPREAD_S)
+
+
 class Runner:
-    """Runs jobs until it is cancelled; `spread` gives random numbers from 0 to 1."""
+    """Runs jobs until it is cancelled, each after its `first_wait_s`."""
 
     def __init__(
-        self, context: JobContext, clock: Clock, jobs: Sequence[Job], spread: Callable[[], float]
+        self,
+        context: JobContext,
+        clock: Clock,
+        jobs: Sequence[Job],
+        first_wait_s: Callable[[Job], float],
     ) -> None:
         self._context = context
         self._clock = clock
         self._jobs = jobs
-        self._spread = spread
+        self._first_wait_s = first_wait_s
         self._holder = secrets.randbits(63)
 
     async def run(self) -> None:
@@ -86,7 +97,7 @@ class Runner:
         return due_ts
 
     async def _repeat(self, job: Job) -> None:
-        await asyncio.sleep(self._spread() * min(job.every_s, START_SPREAD_S))
+        await asyncio.sleep(self._first_wait_s(job))
         while True:
             due_ts = await self.attempt(job)
             await asyncio.sleep(max((due_ts - self._clock()) / 1000, SHORTEST_WAIT_S))

@@ -7,7 +7,7 @@ from typing import Any
 from homeserver.jobs.device_inboxes import trim_inboxes
 from homeserver.jobs.expired_tokens import KEEP_ENDED_MS, purge_expired_tokens
 from homeserver.jobs.job import Job, JobContext
-from homeserver.jobs.runner import LEASE_S, Runner
+from homeserver.jobs.runner import JOBS, LEASE_S, Runner, first_wait_s
 from homeserver.jobs.stranded_guests import SPARE_MS, close_stranded_guests
 from homeserver.jobs.transaction_ids import KEEP_MS, purge_transaction_ids
 from homeserver.jobs.unfinished_deactivations import finish_deactivations
@@ -51,7 +51,7 @@ def context_of(homes: Homes) -> JobContext:
 
 
 def runner_of(homes: Homes, clock: Time, *jobs: Job) -> Runner:
-    return Runner(context_of(homes), clock, jobs, lambda: 0.0)
+    return Runner(context_of(homes), clock, jobs, lambda job: 0)
 
 
 async def state_of(homes: Homes, job: Job) -> bytes:
@@ -71,6 +71,11 @@ async def test_a_job_runs_when_it_is_due_and_keeps_its_state(homes: Homes) -> No
     clock.now = due_ts
     await runner.attempt(work.job)
     assert await state_of(homes, work.job) == b'{"runs":2}'
+
+
+def test_the_first_minute_of_a_server_is_for_its_clients_and_the_second_for_all_jobs() -> None:
+    for job in JOBS:
+        assert (first_wait_s(job, 0.0), first_wait_s(job, 1.0)) == (60, 120)
 
 
 async def test_one_of_several_processes_runs_a_job(homes: Homes) -> None:
