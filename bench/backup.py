@@ -15,7 +15,6 @@ import random
 import re
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bench.private_database import private_directory
 from tests.homeserver.backup.saving import ENVIRONMENT, command
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.server_process import ServerProcess
@@ -39,9 +39,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--media-mib", type=int, default=1_024)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with private_directory() as directory:
         asyncio.run(run(directory, asked.events, asked.media_mib))
 
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from bench.private_database import private_directory
 from storage.cluster import Cluster, ClusterSettings
 from tests.conftest import prepare_template
 from tests.federation.certificates import make_authority
@@ -132,9 +132,7 @@ async def run(directory: Path) -> None:
 
 
 def main() -> None:
-    with TemporaryDirectory(prefix="hearth-link-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with private_directory() as directory:
         asyncio.run(run(directory))
 
 

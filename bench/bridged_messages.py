@@ -10,19 +10,18 @@ import itertools
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 from aiohttp import ClientSession, web
 
+from bench.private_database import private_database, private_directory
 from bench.processor_time import postgres_seconds, process_seconds
 from homeserver.app import running
 from homeserver.config.sections.appservices import AppServices
-from storage.cluster import Cluster, ClusterSettings
 from tests.homeserver.conftest import Client, Homes, settings_for_tests
 
 SENDERS = 8
@@ -68,28 +67,15 @@ def registrations(directory: Path, number: int, port: int) -> tuple[Path, ...]:
     return tuple(files)
 
 
-@contextlib.contextmanager
-def private_directory() -> Iterator[Path]:
-    """A directory that PostgreSQL's user can pass."""
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as made:
-        directory = Path(made)
-        directory.chmod(0o755)
-        yield directory
-
-
 @contextlib.asynccontextmanager
 async def served(files: Sequence[Path], directory: Path) -> AsyncIterator[tuple[Homes, Client]]:
     """A server over a database of its own, and a user."""
-    cluster = Cluster(directory, ClusterSettings())
-    await cluster.start()
-    try:
-        settings = settings_for_tests(cluster.dsn, directory)
+    async with private_database(directory, durable=True) as url:
+        settings = settings_for_tests(url, directory)
         settings = replace(settings, appservices=AppServices(files=tuple(files)))
         async with running(settings) as server, ClientSession() as session:
             homes = Homes(server, session)
             yield homes, await homes.user("alice")
-    finally:
-        await cluster.stop()
 
 
 async def send(client: Client, room_id: str, count: int, numbers: "itertools.count[int]") -> None:

@@ -5,19 +5,16 @@ request is counted too; a message that is sent at once, and a request that does 
 are there to compare with.
 """
 
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
-import asyncpg
 import uvloop
 
+from bench.private_database import private_database, private_directory
 from homeserver.app import running
-from migrations.apply import apply_migrations
-from storage.cluster import Cluster, ClusterSettings
 from tests.homeserver.conftest import Homes, settings_for_tests
 
 TIMES = 90
@@ -75,24 +72,15 @@ async def measure(homes: Homes) -> None:
 
 async def run(directory: Path) -> None:
     """Measure over a database of its own."""
-    cluster = Cluster(directory / "postgres", ClusterSettings(durable=False))
-    await cluster.start()
-    try:
-        admin = await asyncpg.connect(cluster.dsn)
-        await apply_migrations(admin)
-        await admin.close()
-        settings = settings_for_tests(cluster.dsn, directory)
+    async with private_database(directory) as url:
+        settings = settings_for_tests(url, directory)
         async with running(settings) as server, aiohttp.ClientSession() as session:
             await measure(Homes(server, session))
-    finally:
-        await cluster.stop()
 
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with private_directory() as directory:
         uvloop.run(run(directory))
 
 

@@ -15,7 +15,6 @@ import hashlib
 import os
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -23,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+
+from bench.private_database import private_directory
 
 MEBIBYTE = 1_048_576
 SENDERS = 8
@@ -41,8 +42,8 @@ def main() -> None:
 
 
 async def run(asked: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        async with started(asked.launcher, Path(name)) as server:
+    with private_directory() as directory:
+        async with started(asked.launcher, directory) as server:
             if asked.large_mib:
                 await measure_large(server, asked.large_mib * MEBIBYTE)
             await measure_pictures(server, asked.pictures, asked.picture_kib * 1024)

@@ -1,14 +1,12 @@
 """Services over a private PostgreSQL that is made for one measurement."""
 
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
 import uvloop
 
-from migrations.apply import apply_migrations
-from storage.cluster import Cluster, ClusterSettings
+from bench.private_database import private_database, private_directory
 from tests.homeserver.rooms.world import World, open_world
 
 Measure = Callable[[World, asyncpg.Connection, Path], Awaitable[None]]
@@ -17,20 +15,12 @@ Measure = Callable[[World, asyncpg.Connection, Path], Awaitable[None]]
 
 def run_in_private_world(measure: Measure) -> None:
     """Measure over a database of its own."""
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with private_directory() as directory:
         uvloop.run(_run(directory, measure))
 
 
 async def _run(directory: Path, measure: Measure) -> None:
-    cluster = Cluster(directory, ClusterSettings(durable=False))
-    await cluster.start()
-    try:
-        admin = await asyncpg.connect(cluster.dsn)
-        await apply_migrations(admin)
-        async with open_world(cluster.dsn) as world:
-            await measure(world, admin, directory)
+    async with private_database(directory) as url, open_world(url) as world:
+        admin = await asyncpg.connect(url)
+        await measure(world, admin, directory)
         await admin.close()
-    finally:
-        await cluster.stop()

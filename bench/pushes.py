@@ -5,16 +5,13 @@ the gateway is played in the same process, so its side of each request is counte
 members have muted everything, so that an event costs its evaluation and no push.
 """
 
-import tempfile
 import time
 from pathlib import Path
 from urllib.parse import quote
 
-import asyncpg
 import uvloop
 
-from migrations.apply import apply_migrations
-from storage.cluster import Cluster, ClusterSettings
+from bench.private_database import private_database, private_directory
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.push.gateway import (
     PushGateway,
@@ -64,24 +61,15 @@ async def send_all(client: Client, room_id: str, gateway: PushGateway, pushes: i
 
 async def run(directory: Path) -> None:
     """Measure over a database of its own."""
-    cluster = Cluster(directory / "postgres", ClusterSettings(durable=False))
-    await cluster.start()
-    try:
-        admin = await asyncpg.connect(cluster.dsn)
-        await apply_migrations(admin)
-        await admin.close()
-        settings = settings_with_gateway(cluster.dsn, directory)
+    async with private_database(directory) as url:
+        settings = settings_with_gateway(url, directory)
         async with push_gateway() as gateway, pushing_homes(settings) as homes:
             await measure(homes, gateway)
-    finally:
-        await cluster.stop()
 
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with private_directory() as directory:
         uvloop.run(run(directory))
 
 

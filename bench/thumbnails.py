@@ -108,7 +108,7 @@ async def measure(folder: Path, synapse: str | None) -> None:
     for name, *_ in FILES:
         for wanted in (SMALL, LARGE):
             path = folder / name
-            figures = await time_ours(path, wanted)
+            figures: tuple[float, ...] = await time_ours(path, wanted)
             if synapse:
                 figures += time_synapse(synapse, path, wanted)
             shape = f"{wanted.width}x{wanted.height} {wanted.method}"

@@ -11,30 +11,7 @@ from dataclasses import dataclass
 from federation.protocol.canonical_json import decode
 from storage.changes import Membership
 from storage.database import Database, Pool
-from storage.peers import HOLDER_IS_GONE
-
-TAKE_DELIVERY = f"""
-    UPDATE appservice_delivery
-       SET holder = $1
-     WHERE holder IS NULL OR holder = $1 OR {HOLDER_IS_GONE}
- RETURNING true
-"""  # noqa: S608 - constants of ours
-
-
-async def take_delivery(db: Database, number: int) -> bool:
-    """Make this process the one that delivers, by its number among the stream's peers.
-
-    False if another process that is alive does.
-    """
-    return bool(await db.fetchval(TAKE_DELIVERY, number))
-
-
-GIVE_UP_DELIVERY = "UPDATE appservice_delivery SET holder = NULL WHERE holder = $1"
-
-
-async def give_up_delivery(db: Database, number: int) -> None:
-    """Let another process do the delivering."""
-    await db.execute(GIVE_UP_DELIVERY, number)
+from storage.duties import TELLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +73,13 @@ async def begin_to_tell(db: Database, service_ids: Iterable[str]) -> dict[str, P
     return await read_progress(db, wanted)
 
 
-SET_PROGRESS = """
+SET_PROGRESS = f"""
     UPDATE appservices
        SET position = $3, txn_id = $4, reaches = $5
      WHERE service_id = $2
-       AND EXISTS (SELECT FROM appservice_delivery WHERE holder = $1)
+       AND EXISTS (SELECT FROM duties WHERE name = '{TELLING}' AND holder = $1)
  RETURNING true
-"""
+"""  # noqa: S608 - a constant of ours
 
 
 async def begin_transaction(db: Database, number: int, service_id: str, new: Progress) -> bool:

@@ -1,4 +1,4 @@
-"""Duties: work that follows the stream and that one process does for all.
+"""Duties: work that one process does for all, most of it by following the stream.
 
 Who does it is named by the number under which that process holds an advisory lock for as long as
 it lives (`Committer.number`). So nothing has to be renewed, and when the process dies another one
@@ -7,6 +7,13 @@ may begin at once.
 
 from storage.committer import PEER_LOCK
 from storage.database import Database
+
+SENDING = "sending to other servers"
+TELLING = "telling application services"
+PUSHING = "pushing"
+DELAYED_EVENTS = "sending delayed events"
+CALL_LEAVES = "looking after leaves of calls"
+
 
 TAKE = """
     UPDATE duties

@@ -13,8 +13,8 @@ from federation.protocol.identifiers import ServerName
 from storage.changes import Change, EdusQueued, EventRelayed, StoredEvent
 from storage.committer import Write
 from storage.database import Database, Pool
+from storage.duties import SENDING, note_duty_done
 from storage.events import COLUMNS, event_of_row
-from storage.peers import HOLDER_IS_GONE
 
 INSERT_EDUS = """
     INSERT INTO outgoing_edus (destination, stream_position, queued_ts, edu)
@@ -99,32 +99,6 @@ async def changed_outgoing(db: Database, since: int, upto: int) -> list[Change]:
         *(EdusQueued(position, tuple(map(ServerName, names))) for position, names in queued),
         *(EventRelayed(position, event_nid) for position, event_nid in relayed),
     ]
-
-
-TAKE_SENDING = f"""
-    UPDATE outgoing_progress
-       SET holder = $1
-     WHERE holder IS NULL OR holder = $1 OR {HOLDER_IS_GONE}
- RETURNING position
-"""  # noqa: S608 - constants of ours
-
-
-async def take_sending(db: Database, number: int) -> int | None:
-    """Make this process the one that sends, by its number among the stream's peers.
-
-    The position from which on the stream is to be handed over, or None if another process that is
-    alive does the sending.
-    """
-    position: int | None = await db.fetchval(TAKE_SENDING, number)
-    return position
-
-
-GIVE_UP_SENDING = "UPDATE outgoing_progress SET holder = NULL WHERE holder = $1"
-
-
-async def give_up_sending(db: Database, number: int) -> None:
-    """Let another process do the sending."""
-    await db.execute(GIVE_UP_SENDING, number)
 
 
 SELECT_WAITING = """
@@ -272,13 +246,6 @@ class Sent:
     edus: Mapping[ServerName, int]
 
 
-ADVANCE = """
-    UPDATE outgoing_progress
-       SET position = GREATEST(position, $2)
-     WHERE holder = $1
- RETURNING true
-"""
-
 INSERT_MARKS = """
     INSERT INTO outgoing_rooms (destination, room_nid, missed_from)
     SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
@@ -313,7 +280,7 @@ async def keep_sent(pool: Pool, number: int, sent: Sent) -> bool:
     """
     async with pool.transaction() as db:
         await db.execute("SET LOCAL synchronous_commit TO off")
-        if not await db.fetchval(ADVANCE, number, sent.position):
+        if not await note_duty_done(db, SENDING, number, sent.position):
             return False
         for statement, marks in (INSERT_MARKS, sent.new_marks), (UPSERT_MARKS, sent.moved_marks):
             if marks:

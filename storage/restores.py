@@ -58,8 +58,7 @@ RESUME = (
 )
 
 FORGET = (
-    "UPDATE outgoing_progress SET holder = NULL",
-    "UPDATE appservice_delivery SET holder = NULL",
+    "UPDATE duties SET holder = NULL",
     # Somebody may have been given them: a key that is used twice makes messages unreadable. Devices
     # make new ones as soon as they are told that they have few. The newest key of each is spared,
     # since matrix-nio takes no notice of a number of 0, and is to be given away after all others:

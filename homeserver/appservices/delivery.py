@@ -6,7 +6,6 @@ back by itself if it falls behind.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -14,7 +13,8 @@ from federation.protocol.errors import MatrixError
 from homeserver.appservices.courier import Courier, Replaced
 from homeserver.appservices.interest import Interest
 from homeserver.appservices.registrations import Registration
-from storage.appservices import Progress, begin_to_tell, give_up_delivery, take_delivery
+from homeserver.duty import Duty
+from storage.appservices import Progress, begin_to_tell
 from storage.changes import (
     Change,
     DeviceListChanged,
@@ -34,8 +34,6 @@ CONCERNING = (
 )
 MOST_WAITING = 5_000
 """Changes that wait to be judged; if more come, the services read the stream back instead."""
-TRY_EVERY_S = 10.0
-"""How often a process that does not deliver asks whether it is to."""
 AGAIN_AFTER_S = 60.0
 """After what should not have happened while a service was told something."""
 
@@ -43,7 +41,7 @@ MakeCourier = Callable[[Registration, Progress], Courier]
 
 
 class Delivery:
-    """Runs the couriers; `number` is this process's among the stream's peers."""
+    """Runs the couriers while the duty is this process's."""
 
     def __init__(
         self,
@@ -52,7 +50,7 @@ class Delivery:
         interest: Interest,
         services: Sequence[Registration],
         make_courier: MakeCourier,
-        number: int,
+        duty: Duty,
     ) -> None:
         """`services` are those that are told anything, and `interest` judges for them."""
         self._db = db
@@ -60,7 +58,7 @@ class Delivery:
         self._interest = interest
         self._services = services
         self._make_courier = make_courier
-        self._number = number
+        self._duty = duty
         self._couriers: dict[str, Courier] = {}
         self._news = asyncio.Event()
         self._changes: list[Change] = []
@@ -101,21 +99,11 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver whenever no other process does, until cancelled."""
-        while True:
-            if await self._take():
-                await self._deliver()
-            else:
-                await asyncio.sleep(TRY_EVERY_S)
+        await self._duty.hold(self._deliver)
 
-    async def _take(self) -> bool:
-        try:
-            return await take_delivery(self._db, self._number)
-        except MatrixError as error:
-            log.warning("Application services cannot be told just now: %s", error)
-            return False
-
-    async def _deliver(self) -> None:
-        """Deliver until another process takes over."""
+    async def _deliver(self, position: int) -> None:
+        """Deliver until another process takes over; each service has a position of its own."""
+        del position
         try:
             progress = await begin_to_tell(self._db, [s.service_id for s in self._services])
             self._couriers = {
@@ -133,8 +121,6 @@ class Delivery:
             log.warning("Application services cannot be told just now: %s", errors.exceptions[0])
         finally:
             self._couriers = {}
-            with contextlib.suppress(MatrixError):
-                await give_up_delivery(self._db, self._number)
 
     async def _tend(self, service: Registration) -> None:
         """Run the courier of a service; what goes wrong with it is not the others' trouble."""

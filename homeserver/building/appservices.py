@@ -22,6 +22,7 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.typing import Typing
 from homeserver.users.sessions import Sessions
 from storage.appservices import Progress
+from storage.duties import TELLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,8 @@ def _build_delivery(
         )
 
     interest = Interest(db, names, namespaces, namespaces.where(told), core.cache_part)
-    number = core.committer.number
-    delivery = Delivery(db, core.stream, interest, told, make_courier, number)
+    duty = core.duty(TELLING)
+    delivery = Delivery(db, core.stream, interest, told, make_courier, duty)
     core.stream.listen(delivery.heard)
     typing.listen(delivery.typing_changed)
     return delivery

@@ -8,10 +8,13 @@ from federation.protocol.identifiers import ServerName
 from homeserver.building.core import Core
 from homeserver.http.call import Call
 from homeserver.users.users import Users
+from storage.duties import CALL_LEAVES
 
 if TYPE_CHECKING:
     from homeserver.calls.calls import Calls
     from homeserver.calls.ports import DelayedEvents
+
+LEAVES_TOPIC = "call_leaves"
 
 
 def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "Calls | None":
@@ -25,7 +28,7 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
     from homeserver.calls.calls import Calls
     from homeserver.calls.homeserver_tokens import HomeserverTokens
     from homeserver.calls.issuing import TokenIssuer
-    from homeserver.calls.leaves import CALL_LEAVES, Leaves
+    from homeserver.calls.leaves import Leaves
     from homeserver.calls.livekit import LiveKit
     from homeserver.calls.openid import OpenIds
     from homeserver.calls.removals import Removals
@@ -45,14 +48,14 @@ def build_calls(core: Core, users: Users, delayed_events: "DelayedEvents") -> "C
         core.db,
         livekit,
         events_of,
-        core.announcer(CALL_LEAVES),
+        core.announcer(LEAVES_TOPIC),
         core.clock,
-        core.committer.number,
+        core.duty(CALL_LEAVES),
     )
     removals = Removals(core.db, livekit, core.clock)
     issuer = TokenIssuer(key, settings.token_lifetime_s, removals, core.clock)
     core.stream.listen(removals.heard)
-    core.hear(CALL_LEAVES, leaves.hear, leaves.missed_messages)
+    core.hear(LEAVES_TOPIC, leaves.hear, leaves.missed_messages)
     openids = OpenIds(
         core.server_name, users.short_lived_tokens, RemoteOpenIds(client) if client else None
     )

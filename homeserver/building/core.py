@@ -8,6 +8,7 @@ from federation.protocol.identifiers import ServerName
 from federation.protocol.signatures import SigningKey
 from homeserver.clock import Clock
 from homeserver.config.settings import Settings
+from homeserver.duty import Duty
 from homeserver.other_servers.links import Links
 from homeserver.rooms.append import Append
 from homeserver.rooms.arrivals import Arrivals
@@ -70,6 +71,10 @@ class Core:
             heard(changes)
 
         self.stream.listen(listener)
+
+    def duty(self, name: str) -> Duty:
+        """What one process of this server does at a time."""
+        return Duty(self.db, name, self.committer.number)
 
     def announcer(self, topic: str) -> Callable[[str], Awaitable[None]]:
         """What tells the other processes of this server something on a topic of the bus."""

@@ -7,6 +7,7 @@ from homeserver.calls.delayed_events import DelayedEvents
 from homeserver.calls.delivery import Delivery
 from homeserver.calls.timer import Timer
 from homeserver.rooms.user_events import UserEvents
+from storage.duties import DELAYED_EVENTS
 
 TOPIC = "delayed_events"
 
@@ -22,8 +23,8 @@ class DelayedEventParts:
 def build_delayed_events(core: Core, events: UserEvents) -> DelayedEventParts:
     """Delayed events; `Timer.run` is for the caller to run."""
     delivery = Delivery(core.db, events, core.clock)
-    number = core.committer.number
-    timer = Timer(core.db, delivery, core.clock, number, core.announcer(TOPIC))
+    duty = core.duty(DELAYED_EVENTS)
+    timer = Timer(core.db, delivery, core.clock, duty, core.announcer(TOPIC))
     core.hear(TOPIC, timer.hear, timer.missed_messages)
     delayed_events = DelayedEvents(
         core.db,

@@ -27,6 +27,7 @@ from homeserver.push.threads import ThreadSubscribers
 from homeserver.push.unread import UnreadOfUsers
 from homeserver.push.unsubscribing import Unsubscribing
 from homeserver.rooms.ignored_users import IgnoredUsers
+from storage.duties import PUSHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def build_pushing(
         unread,
         delivery,
         core.server_name,
-        core.committer.number,
+        core.duty(PUSHING),
     )
     core.stream.listen(pushing.heard)
     core.hear(PUSHERS, pushing.hear, pushing.missed_messages)

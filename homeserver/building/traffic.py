@@ -22,6 +22,7 @@ from homeserver.other_servers.sticky_greetings import StickyGreetings
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.typing import Typing
 from homeserver.users.presence import Presence
+from storage.duties import SENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,4 @@ def build_traffic(core: Core, servers: RoomServers, parts: TrafficParts) -> Traf
         core.access,
         clock,
     )
-    return Traffic(transactions, Sending(db, core.committer.number, sender, distribution))
+    return Traffic(transactions, Sending(core.duty(SENDING), sender, distribution))

@@ -21,6 +21,7 @@ from homeserver.calls.leave import Act, Leave, Phase
 from homeserver.calls.livekit import LiveKitFailed
 from homeserver.calls.ports import DelayedEvents, LiveKitRooms
 from homeserver.clock import Clock
+from homeserver.duty import Duty
 from storage.call_leaves import (
     StoredLeave,
     all_leaves,
@@ -30,14 +31,9 @@ from storage.call_leaves import (
     put_leave,
 )
 from storage.database import Database
-from storage.duties import give_up_duty, take_duty
 
 log = logging.getLogger("hearth.calls")
 
-CALL_LEAVES = "call_leaves"
-"""The duty, and the topic of the bus."""
-TRY_EVERY_S = 10.0
-"""How often a process that does not look after them asks whether it is to."""
 AT_ONCE = 20
 """Requests to LiveKit and to homeservers that run beside each other."""
 DUTY_GOOD_S = 60.0
@@ -77,21 +73,20 @@ class Leaves:
         events_of: Callable[[ServerName], DelayedEvents],
         announce: Callable[[str], Awaitable[None]],
         clock: Clock,
-        number: int,
+        duty: Duty,
     ) -> None:
         self._db = db
         self._rooms = rooms
         self._events_of = events_of
         self._announce = announce
         self._clock = clock
-        self._number = number
+        self._duty = duty
         self._held: dict[Key, Held] = {}
         self._to_read: set[Key] = set()
         self._is_all_to_read = True
         self._unsaved: dict[Key, StoredLeave] = {}
         self._over: dict[Key, str] = {}
         """The delay IDs of what is to be looked after no more."""
-        self._has_duty = False
         self._busy: dict[asyncio.Task[None], Key] = {}
         self._news = asyncio.Event()
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -107,7 +102,7 @@ class Leaves:
     async def heard(self, what: Word, key: Key) -> None:
         """Take note of what a webhook says of a participant, here or where it matters."""
         self._apply(what, key)
-        if not self._has_duty:
+        if not self._duty.is_ours:
             await self._announce(orjson.dumps([what, *key]).decode())
 
     def hear(self, message: str) -> None:
@@ -121,7 +116,7 @@ class Leaves:
         self._news.set()
 
     def _apply(self, what: Word, key: Key) -> None:
-        if not self._has_duty:
+        if not self._duty.is_ours:
             return
         held, now_ts = self._held.get(key), self._clock()
         match what, held:
@@ -151,25 +146,17 @@ class Leaves:
 
     async def run(self) -> None:
         """Look after them whenever no other process does, until cancelled."""
-        while True:
-            try:
-                if await self._is_ours():
-                    await self._look_after()
-            except MatrixError as error:
-                log.warning("Leaves of calls have to wait: %s", error)
-            await asyncio.sleep(TRY_EVERY_S)
+        await self._duty.hold(self._look_after)
 
-    async def _is_ours(self) -> bool:
-        return await take_duty(self._db, CALL_LEAVES, self._number) is not None
-
-    async def _look_after(self) -> None:
+    async def _look_after(self, position: int) -> None:
         """Look after all until another process does."""
-        self._has_duty = self._is_all_to_read = True
+        del position
+        self._is_all_to_read = True
         good_until_s = time.monotonic() + DUTY_GOOD_S
         try:
             while True:
                 if self._held and time.monotonic() > good_until_s:
-                    if not await self._is_ours():
+                    if not await self._duty.is_still_ours():
                         return
                     good_until_s = time.monotonic() + DUTY_GOOD_S
                 self._news.clear()
@@ -178,7 +165,6 @@ class Leaves:
                 self._begin_what_is_due()
                 await self._wait()
         finally:
-            self._has_duty = False
             await self._stop()
 
     async def _stop(self) -> None:
@@ -188,7 +174,6 @@ class Leaves:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(MatrixError):
             await self._save()
-            await give_up_duty(self._db, CALL_LEAVES, self._number)
         self._held.clear()
 
     async def _read(self) -> None:

@@ -15,6 +15,7 @@ import orjson
 from federation.protocol.errors import MatrixError, Unknown
 from homeserver.calls.delivery import Delivery
 from homeserver.clock import Clock
+from homeserver.duty import Duty
 from storage.database import Database
 from storage.delayed_events import (
     AlreadyFinalised,
@@ -23,13 +24,9 @@ from storage.delayed_events import (
     next_due_ts,
     note_failed,
 )
-from storage.duties import give_up_duty, has_duty, take_duty
 
 log = logging.getLogger("hearth.delayed_events")
 
-DUTY = "delayed events"
-TRY_EVERY_S = 10.0
-"""How often a process that does not keep the time asks whether it is to."""
 RETRY_S = 5.0
 """How long what cannot be sent because of this server waits."""
 LONGEST_WAIT_S = 60.0
@@ -43,7 +40,7 @@ SERVER_FAULT = 500
 
 
 class Timer:
-    """Sends delayed events when they are due; `number` is this process's among its peers.
+    """Sends delayed events when they are due, while the duty is this process's.
 
     `announce` tells other processes that something is scheduled, of which one keeps the time.
     """
@@ -53,15 +50,14 @@ class Timer:
         db: Database,
         delivery: Delivery,
         clock: Clock,
-        number: int,
+        duty: Duty,
         announce: Callable[[str], Awaitable[None]],
     ) -> None:
         self._db = db
         self._delivery = delivery
         self._clock = clock
-        self._number = number
+        self._duty = duty
         self._announce = announce
-        self._has_duty = False
         self._news = asyncio.Event()
         self._next_ts: int | None = None
         """When it wakes by itself."""
@@ -71,7 +67,7 @@ class Timer:
 
     async def scheduled(self, due_ts: int) -> None:
         """Something is due at a time, where it was not so before."""
-        if not self._has_duty:
+        if not self._duty.is_ours:
             await self._announce("")
         elif self._next_ts is None or due_ts < self._next_ts:
             self._news.set()
@@ -87,32 +83,26 @@ class Timer:
 
     async def run(self) -> None:
         """Keep the time whenever no other process does, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    await self._take_turn(group)
-        finally:
-            if self._has_duty:
-                with contextlib.suppress(MatrixError):
-                    await give_up_duty(self._db, DUTY, self._number)
+        await self._duty.hold(self._keep_time)
 
-    async def _take_turn(self, group: asyncio.TaskGroup) -> None:
+    async def _keep_time(self, position: int) -> None:
+        """Keep the time until another process does; what is under way is sent to its end."""
+        del position
+        async with asyncio.TaskGroup() as group:
+            while await self._take_turn(group):
+                pass
+
+    async def _take_turn(self, group: asyncio.TaskGroup) -> bool:
+        """Send what is due and wait for the next; whether there is to be another turn."""
         try:
-            self._has_duty = await self._is_on_duty()
-            if self._has_duty:
-                await self._begin_what_is_due(group)
-                await self._wait()
-            else:
-                await asyncio.sleep(TRY_EVERY_S)
+            if not await self._duty.is_still_ours():
+                return False
+            await self._begin_what_is_due(group)
+            await self._wait()
         except MatrixError as error:
             log.warning("Delayed events have to wait: %s", error)
             await asyncio.sleep(RETRY_S)
-
-    async def _is_on_duty(self) -> bool:
-        """Whether this is the process that keeps the time, or becomes it now."""
-        if self._has_duty:
-            return await has_duty(self._db, DUTY, self._number)
-        return await take_duty(self._db, DUTY, self._number) is not None
+        return True
 
     async def _begin_what_is_due(self, group: asyncio.TaskGroup) -> None:
         self._news.clear()

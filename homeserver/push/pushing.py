@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from federation.protocol.errors import MatrixError
+from homeserver.duty import Duty
 from homeserver.push.decisions import Decisions, Notified
 from homeserver.push.delivery import RETRY_S, SAVE_EVERY_S, Delivery
 from homeserver.push.reach import Reach
@@ -28,7 +29,6 @@ from storage.changes import (
     ThreadSubscriptionSet,
 )
 from storage.database import Database
-from storage.duties import give_up_duty, note_duty_done, take_duty
 from storage.events import COLUMNS, event_of_row
 from storage.feed import read_changes
 from storage.names import Names
@@ -37,9 +37,6 @@ from storage.stream import Stream
 
 log = logging.getLogger("hearth.push")
 
-DUTY = "push"
-TRY_EVERY_S = 10.0
-"""How often a process that does not push asks whether it is to."""
 MOST_WAITING = 2_000
 """Changes that wait to be looked at; if more do, they are read back instead."""
 SAVE_IDLE_S = 10.0
@@ -60,7 +57,7 @@ Audience = tuple[StoredEvent, int, Sequence[int]]
 
 
 class Pushing:
-    """Runs the delivery; `number` is this process's among the stream's peers."""
+    """Runs the delivery while the duty is this process's."""
 
     def __init__(
         self,
@@ -72,7 +69,7 @@ class Pushing:
         unread: UnreadOfUsers,
         delivery: Delivery,
         server_name: str,
-        number: int,
+        duty: Duty,
     ) -> None:
         self._db = db
         self._names = names
@@ -82,7 +79,7 @@ class Pushing:
         self._unread = unread
         self.delivery = delivery
         self._server_name = server_name
-        self._number = number
+        self._duty = duty
         self._is_running = False
         self._replaced = asyncio.Event()
         self._news = asyncio.Event()
@@ -122,19 +119,7 @@ class Pushing:
 
     async def run(self) -> None:
         """Push whenever no other process does, until cancelled."""
-        while True:
-            position = await self._take()
-            if position is not None:
-                await self._push_from(position)
-            else:
-                await asyncio.sleep(TRY_EVERY_S)
-
-    async def _take(self) -> int | None:
-        try:
-            return await take_duty(self._db, DUTY, self._number)
-        except MatrixError as error:
-            log.warning("Nothing can be pushed just now: %s", error)
-            return None
+        await self._duty.hold(self._push_from)
 
     async def _push_from(self, position: int) -> None:
         """Push for everything after a position, until another process takes over."""
@@ -152,7 +137,6 @@ class Pushing:
             self._unread.forget_all()
             with contextlib.suppress(MatrixError):
                 await self._save()
-                await give_up_duty(self._db, DUTY, self._number)
             self.delivery.close()
 
     async def _work(self) -> None:
@@ -191,7 +175,7 @@ class Pushing:
         """Note what was pushed, then up to where all is."""
         upto = self.delivery.done_upto(self._done_upto)
         await self.delivery.save()
-        if not await note_duty_done(self._db, DUTY, self._number, upto):
+        if not await self._duty.note_done(upto):
             self._replaced.set()
         return upto
 

@@ -18,8 +18,10 @@ from homeserver.calls.livekit_names import participant_identity, plain_identity,
 from homeserver.calls.signed_tokens import ApiKey
 from homeserver.clock import system_clock
 from homeserver.config.settings import Settings
+from homeserver.duty import Duty
 from storage.call_leaves import all_leaves
 from storage.database import Pool
+from storage.duties import CALL_LEAVES
 from tests.homeserver.calls.conftest import SLOT, CallingHomes, room_request, slot_request
 from tests.homeserver.calls.delaying import HOUR_MS, Listener, delay_state, scheduled
 from tests.homeserver.calls.played_livekit import (
@@ -218,7 +220,8 @@ class Process:
         self._api = LiveKit(
             f"http://127.0.0.1:{livekit.port}", ApiKey(KEY_NAME, SECRET), system_clock
         )
-        self.leaves = Leaves(db, self._api, lambda _: notebook, self._tell, system_clock, number)
+        duty = Duty(db, CALL_LEAVES, number)
+        self.leaves = Leaves(db, self._api, lambda _: notebook, self._tell, system_clock, duty)
 
     async def _tell(self, message: str) -> None:
         self.told.append(message)

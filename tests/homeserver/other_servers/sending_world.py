@@ -17,6 +17,7 @@ from federation.protocol.retry_schedule import RetrySchedule
 from federation.protocol.signatures import signing_key_from_seed
 from homeserver.clock import system_clock
 from homeserver.config.sections.federation import Federation
+from homeserver.duty import Duty
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.other_servers.backlog import KeptBacklog
 from homeserver.other_servers.distribution import Distribution
@@ -34,6 +35,7 @@ from homeserver.rooms.typing import Typing
 from storage.auth_edges import AuthEdges
 from storage.committer import CHANNEL, Committer
 from storage.database import Pool, open_pool
+from storage.duties import SENDING
 from storage.names import Names
 from storage.nids import Nids
 from storage.outgoing import missed_rooms
@@ -207,7 +209,9 @@ class SendingWorld:
             SERVER, system_clock,
         )  # fmt: skip
         self.sender, self.distribution = sender, distribution
-        job = asyncio.create_task(Sending(world.db, number, sender, distribution).run())
+        job = asyncio.create_task(
+            Sending(Duty(world.db, SENDING, number), sender, distribution).run()
+        )
 
         async def has_begun() -> bool:
             return distribution._is_running

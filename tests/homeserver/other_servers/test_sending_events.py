@@ -9,7 +9,8 @@ import pytest
 from federation.outbound.errors import NotFederating, Refused
 from federation.protocol.identifiers import ServerName, UserId
 from homeserver.other_servers import backlog
-from storage.outgoing import RelayEvent, missed_rooms, take_sending, waiting_destinations
+from storage.duties import SENDING, take_duty
+from storage.outgoing import RelayEvent, missed_rooms, waiting_destinations
 from tests.homeserver.other_servers.sending_world import (
     FAR,
     ODD,
@@ -35,7 +36,9 @@ async def nothing_waits(us: SendingWorld) -> None:
 
 
 async def position_kept(us: SendingWorld) -> int:
-    position: int = await us.world.db.fetchval("SELECT position FROM outgoing_progress")
+    position: int = await us.world.db.fetchval(
+        "SELECT position FROM duties WHERE name = $1", SENDING
+    )
     return position
 
 
@@ -381,12 +384,12 @@ async def test_only_so_many_transactions_are_under_way(us: SendingWorld) -> None
 async def test_one_process_sends_and_another_takes_over_when_it_is_gone(us: SendingWorld) -> None:
     db = us.world.db
     mine = us.world.committer.number
-    assert await take_sending(db, mine) is not None
-    assert await take_sending(db, mine + 1) is None
-    assert await take_sending(db, mine) is not None
+    assert await take_duty(db, SENDING, mine) is not None
+    assert await take_duty(db, SENDING, mine + 1) is None
+    assert await take_duty(db, SENDING, mine) is not None
     # A number that nobody holds the lock of is that of a dead process.
-    await db.execute("UPDATE outgoing_progress SET holder = $1", mine + 1)
-    assert await take_sending(db, mine) is not None
+    await db.execute("UPDATE duties SET holder = $1 WHERE name = $2", mine + 1, SENDING)
+    assert await take_duty(db, SENDING, mine) is not None
 
 
 async def test_a_process_that_was_replaced_stops_sending(us: SendingWorld) -> None:
@@ -394,7 +397,7 @@ async def test_a_process_that_was_replaced_stops_sending(us: SendingWorld) -> No
     async with us.sending() as sender:
         await us.say(room_id, "one")
         await us.far.wait_for_texts(FAR, ["one"])
-        await us.world.db.execute("UPDATE outgoing_progress SET holder = 7")
+        await us.world.db.execute("UPDATE duties SET holder = 7 WHERE name = $1", SENDING)
         us.far.down = {FAR}
         await us.say(room_id, "two")
         async with asyncio.timeout(PATIENCE_S):
