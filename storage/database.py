@@ -43,6 +43,10 @@ class DatabaseUnavailable(MatrixError):
         super().__init__("The database is not reachable just now; try again")
 
 
+class DatabaseAway(ConnectionError):
+    """Nobody answers where the database should be, or it cannot be reached from here."""
+
+
 class Database(Protocol):
     """What runs queries: a pool or the connection of a transaction."""
 
@@ -144,8 +148,11 @@ class Pool:
 
 
 async def connect(dsn: str) -> asyncpg.Connection:
-    """One connection with the session settings that all of ours have."""
-    return await asyncpg.connect(dsn, server_settings=SESSION, statement_cache_size=200)
+    """One connection with the session settings that all of ours have. Raises `DatabaseAway`."""
+    try:
+        return await asyncpg.connect(dsn, server_settings=SESSION, statement_cache_size=200)
+    except OSError as error:
+        raise DatabaseAway(f"the database does not answer: {error}") from error
 
 
 async def open_pool(dsn: str, size: int) -> Pool:

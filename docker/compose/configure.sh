@@ -15,7 +15,6 @@ NGINX_WEBROOT=/challenges
 
 ETC=${HEARTH_COMPOSE_ETC:-$HERE/etc}
 STATE=$ETC/.setup
-DATA=$ETC
 DEFAULT_ENV=$HERE/.env
 NGINX_OWNER=101:101
 
@@ -48,6 +47,11 @@ check_for_compose() {
     fi
     ! is_on "$TURN" || wrong - "TURN is LiveKit's own relay, which compose.yaml does not publish"
     is_on "$CALLS" || wrong - "CALLS is no: compose.yaml has LiveKit; take it out there and in nginx' depends_on"
+    for name in HTTP_PORT FEDERATION_PORT; do
+        eval "value=\$$name"
+        # Docker takes 0 for any port.
+        [ "$value" != 0 ] || wrong - "$name is 0: compose.yaml publishes it; take it out there"
+    done
     [ "$SETTINGS_WRONG" = no ] || exit "$EXIT_SETTINGS"
 }
 
@@ -62,7 +66,7 @@ derive_for_compose() {
     HEARTH_ADDRESS=0.0.0.0
     HEARTH_PORT=8008
     HEARTH_UPSTREAM=hearth:8008
-    TRUSTED_PROXIES='"172.30.8.2"'
+    TRUSTED_PROXIES='"10.213.86.2"'
     METRICS_ADDRESS=0.0.0.0
     LIVEKIT_ADDRESS=0.0.0.0
     LIVEKIT_PORT=7880
@@ -139,6 +143,8 @@ steps() {
 
 install() {
     check_for_compose
+    # Copies of the configuration go beside it; everything else that grows is in compose's volumes.
+    DATA=$(dirname "$ETC")
     check_clock
     check_certificate
     DRY_RUN=yes

@@ -124,7 +124,11 @@ def _check_signing_key(path: Path) -> Iterator[Finding]:
 
 
 def _is_open_to_others(path: Path) -> bool:
-    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    status = path.stat()
+    # Where the file is root's, its group is how the server reads it; where it is the server's own,
+    # whoever reads it by the group is somebody else.
+    others = stat.S_IRGRP | stat.S_IROTH if status.st_uid == os.geteuid() else stat.S_IROTH
+    return bool(status.st_mode & others)
 
 
 def _has_secrets(settings: Settings) -> bool:

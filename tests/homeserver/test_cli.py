@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from homeserver.cli import main, run
+from homeserver.cli.checks import State, check_permissions
 from homeserver.cli.network_checks import read_certificate
 from homeserver.config.load import load_settings
 from homeserver.config.settings import from_json
@@ -279,6 +280,18 @@ def test_a_port_in_use_is_a_sentence(here: Path) -> None:
     assert "exception" not in last
 
 
+def test_a_server_whose_database_is_away_says_so(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEARTH_DATABASE__URL", "postgresql://nobody:secret@127.0.0.1:1/none")
+    server = Server(here)
+    assert server.process.wait(30) == 1
+    last = list(server.log())[-1]
+    assert last["level"] == "critical"
+    assert last["event"].startswith("the database does not answer: ")
+    assert "secret" not in last["event"]
+
+
 def test_the_doctor_looks_at_a_server_that_was_never_started(here: Path, hearth: Hearth) -> None:
     hearth("config", "init", "--server-name", "localhost")
     _, out, _ = hearth("doctor")
@@ -296,6 +309,24 @@ def test_the_doctor_finds_what_is_wrong(here: Path, hearth: Hearth) -> None:
     status, out, _ = hearth("doctor")
     assert status == 1
     assert "fail signing key" in out
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_own", "warned"),
+    [(0o600, True, False), (0o640, True, True), (0o640, False, False), (0o644, False, True)],
+)
+def test_the_doctor_minds_who_can_read_secrets(
+    here: Path, monkeypatch: pytest.MonkeyPatch, mode: int, is_own: bool, warned: bool
+) -> None:
+    config = here / "hearth.toml"
+    config.write_text("[server]\nname = 'localhost'\n[turn]\nshared_secret = 'secret'\n")
+    config.chmod(mode)
+    settings = load_settings(config)
+    if not is_own:
+        # As a container's user, who reads what is root's by its group.
+        monkeypatch.setattr(os, "geteuid", lambda: config.stat().st_uid + 991)
+    warnings = [one for one in check_permissions(settings, config) if one.state is State.WARN]
+    assert bool(warnings) == warned
 
 
 def test_the_doctor_tells_what_is_wrong_with_the_configuration(here: Path, hearth: Hearth) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ CERTIFICATE={certificate}
 CERTIFICATE_KEY={key}
 COMPOSE_PROFILES={profiles}
 """
-STUB = "#!/bin/sh\nexit 0\n"
+NOTING = '#!/bin/sh\necho "$@" >> "${0%/*}/owners"\n'
+MARKED_PROGRAMS = {"coturn": ["NET_BIND_SERVICE"]}
+"""Images whose program has capabilities in its file: Linux does not run such a program where the
+container can never have them."""
+POOLS_OF_DOCKER = ("172.16.0.0/12", "192.168.0.0/16")
+"""Docker takes subnets for other networks from here, whichever comes next."""
 
 each = pytest.mark.parametrize("name", SERVICES)
 
@@ -52,7 +58,7 @@ def test_hearth_is_this_version() -> None:
 def test_nobody_has_more_rights_than_needed(name: str) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
-    assert "cap_add" not in service
+    assert service.get("cap_add") == MARKED_PROGRAMS.get(name)
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["read_only"] is True
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
@@ -88,6 +94,36 @@ def test_networks_are_separate() -> None:
     assert {name for name in on if "watching" in on[name]} == {"hearth", "prometheus", "grafana"}
     for network in ("front", "database", "watching"):
         assert FILE["networks"][network]["internal"] is True
+    assert {name for name in on if "front" in on[name]} == {"nginx", "hearth", "livekit"}
+
+
+def test_what_nginx_asks_for_has_one_address_that_stays() -> None:
+    networks = {name: service["networks"] for name, service in SERVICES.items()}
+    for name in ("hearth", "livekit"):
+        assert set(networks[name]) & set(networks["nginx"]) == {"front"}
+    subnet = ip_network(FILE["networks"]["front"]["ipam"]["config"][0]["subnet"])
+    gateway, *free = subnet.hosts()
+    addresses = [
+        ip_address(networks[name]["front"]["ipv4_address"])
+        for name in networks
+        if "front" in networks[name]
+    ]
+    assert len(set(addresses)) == len(addresses) == 3
+    assert set(addresses) <= set(free), gateway
+    assert not any(subnet.overlaps(ip_network(pool)) for pool in POOLS_OF_DOCKER)
+
+
+def test_who_is_published_is_on_a_network_that_leads_outside() -> None:
+    for service in SERVICES.values():
+        leading = [name for name in service["networks"] if not FILE["networks"][name]]
+        assert leading or "ports" not in service
+
+
+def test_hearth_waits_for_a_postgresql_that_runs_beside_it() -> None:
+    waiting = SERVICES["hearth"]["depends_on"]["postgresql"]
+    assert waiting == {"condition": "service_healthy", "required": False}
+    # While the image makes the database, its server listens at a socket only.
+    assert "--host=127.0.0.1" in SERVICES["postgresql"]["healthcheck"]["test"]
 
 
 def test_only_what_is_for_outside_is_published() -> None:
@@ -105,7 +141,7 @@ def configure(directory: Path, text: str, *arguments: str) -> subprocess.Complet
     """Run configure.sh with this .env; owners stay as they are, as tests may not change them."""
     stubs = directory / "stubs"
     stubs.mkdir(exist_ok=True)
-    for name, script in (("chown", STUB), ("id", "#!/bin/sh\necho 0\n")):
+    for name, script in (("chown", NOTING), ("id", "#!/bin/sh\necho 0\n")):
         (stubs / name).write_text(script)
         (stubs / name).chmod(0o755)
     (directory / ".env").write_text(text)
@@ -145,6 +181,33 @@ def test_everything_that_is_mounted_is_made(tmp_path: Path) -> None:
     assert (
         f"static-auth-secret={password}\n" in (tmp_path / "etc/coturn/turnserver.conf").read_text()
     )
+
+
+def test_what_is_secret_belongs_to_the_user_of_its_container(tmp_path: Path) -> None:
+    text = env_with_certificate(tmp_path, "coturn,postgresql,monitoring")
+    assert configure(tmp_path, text, "--yes").returncode == 0
+    noted = [line.split() for line in (tmp_path / "stubs" / "owners").read_text().splitlines()]
+    owners = {path.removesuffix(".part"): owner for owner, path in noted}
+    etc = tmp_path / "etc"
+    for file, service in (
+        ("secrets/postgresql", "postgresql"),
+        ("secrets/grafana", "grafana"),
+        ("config/livekit.secret", "hearth"),
+        ("livekit/livekit.keys", "livekit"),
+        ("coturn/turnserver.conf", "coturn"),
+        ("tls", "nginx"),
+        ("tls/privkey.pem", "nginx"),
+    ):
+        assert owners[str(etc / file)] == SERVICES[service]["user"], file
+
+
+def test_copies_of_the_configuration_stay_beside_it(tmp_path: Path) -> None:
+    text = env_with_certificate(tmp_path)
+    assert configure(tmp_path, text, "--yes").returncode == 0
+    done = configure(tmp_path, text + "MAX_UPLOAD_MB=20\n", "--yes")
+    assert done.returncode == 0, done
+    (copy,) = (tmp_path / "backups").iterdir()
+    assert f"backed up {tmp_path}/etc to {copy}" in done.stdout
 
 
 def test_hearth_takes_what_is_written_for_it(tmp_path: Path) -> None:
@@ -212,6 +275,8 @@ def test_a_renewed_certificate_is_copied_and_nothing_else_changes(tmp_path: Path
         ("ADDRESS=", "ADDRESS is missing"),
         ("TURN=yes", "TURN is LiveKit's own relay"),
         ("CALLS=no", "CALLS is no"),
+        ("HTTP_PORT=0", "HTTP_PORT is 0"),
+        ("FEDERATION_PORT=0", "FEDERATION_PORT is 0"),
     ],
 )
 def test_settings_that_compose_cannot_follow_are_refused(
