@@ -47,8 +47,9 @@ def imports_of(importer: str, tree: ast.Module) -> Iterator[Import]:
     """The imports of one module, those inside of functions too."""
     at_load, types_only = nodes_at_load(tree)
     for node in ast.walk(tree):
-        for imported in imported_names(node):
-            yield Import(importer, imported, node.lineno, node in types_only, node in at_load)  # type: ignore[attr-defined]
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for imported in imported_names(node):
+                yield Import(importer, imported, node.lineno, node in types_only, node in at_load)
 
 
 def nodes_at_load(tree: ast.Module) -> tuple[set[ast.AST], set[ast.AST]]:
@@ -61,13 +62,11 @@ def nodes_at_load(tree: ast.Module) -> tuple[set[ast.AST], set[ast.AST]]:
     return at_load, types_only
 
 
-def imported_names(node: ast.AST) -> list[str]:
+def imported_names(node: ast.Import | ast.ImportFrom) -> list[str]:
     """The modules that a statement imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return [resolve(node.module, alias.name) for alias in node.names]
-    return []
+    return [resolve(node.module, alias.name) for alias in node.names] if node.module else []
 
 
 def resolve(module: str, name: str) -> str:

@@ -148,7 +148,7 @@ async def scene(
         config = livekit_config(NEAR, PORT, f"http://127.0.0.1:8008{SERVICE}")
         livekit = LiveKitServer(directory, config, (NEAR, PORT), ends[0].entered)
         stack.push_async_callback(livekit.stop)
-        servers = [
+        near, far = [
             await stack.enter_async_context(
                 far_server(
                     end,
@@ -161,5 +161,5 @@ async def scene(
             )
             for end, address in zip(ends, ADDRESSES, strict=True)
         ]
-        await asyncio.gather(livekit.start(), *(server.ready() for server in servers))
-        yield Scene(ends, *servers, livekit, stack)
+        await asyncio.gather(livekit.start(), near.ready(), far.ready())
+        yield Scene(ends, near, far, livekit, stack)

@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 
 from tests.calls.conftest import (
-    KEY,
     SERVICE,
     SFU,
     Participant,
@@ -21,6 +20,7 @@ from tests.calls.conftest import (
     ask_service,
     openid_of,
 )
+from tests.calls.livekit_server import KEY
 from tests.federation.links.far_server import FarServer
 from tests.homeserver.calls.delaying import Listener, delay_state
 from tests.homeserver.conftest import Client

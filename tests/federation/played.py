@@ -116,6 +116,11 @@ def handler(make: Callable[[Mapping[str, Any]], Any]) -> Handler:
     return handle
 
 
+def always(answer: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """Gives the same answer for every body."""
+    return lambda _body: answer
+
+
 @asynccontextmanager
 async def played_server(
     authority: Authority, session: aiohttp.ClientSession

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from tests.federation.played import PlayedServer
+from tests.federation.played import PlayedServer, always
 from tests.federation.sides import Side
 
 PROFILE = "/_matrix/federation/v1/query/profile"
@@ -30,7 +30,7 @@ async def test_a_profile_is_asked_of_the_users_server_once(
 async def test_what_the_server_refuses_is_refused(home: Side, played: PlayedServer) -> None:
     nobody, rem = home.client(), played.user("rem")
     for status, errcode in ((404, "M_NOT_FOUND"), (403, "M_FORBIDDEN")):
-        played.answer(PROFILE, lambda _body, s=status, e=errcode: (s, {"errcode": e, "error": "x"}))
+        played.answer(PROFILE, always((status, {"errcode": errcode, "error": "x"})))
         (await nobody.get(path_of(rem))).refused(status, errcode)
     played.answer(PROFILE, lambda _body: [])
     (await nobody.get(path_of(rem))).refused(502, "M_UNKNOWN")

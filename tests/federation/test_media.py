@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest_asyncio
@@ -106,7 +107,8 @@ async def test_an_upload_elsewhere_is_waited_for(pair: Pair) -> None:
 
 async def test_nothing_is_fetched_for_who_does_not_want_it_or_has_no_token(pair: Pair) -> None:
     uri = await upload(pair.alice, DATA)
-    for query in ({}, {"allow_remote": "true"}):
+    queries: tuple[dict[str, Any], ...] = ({}, {"allow_remote": "true"})
+    for query in queries:
         path = f"/_matrix/media/v3/download{path_of(uri)}"
         (await fetch(pair.bob, "GET", path, **query)).refused(404, "M_NOT_FOUND")
     assert not kept_files(homes_of(pair.there))

@@ -153,7 +153,7 @@ async def test_a_server_without_users_in_the_room_is_no_policy_server(
 async def test_events_of_others_are_signed_on_receipt_or_not_shown(guarded: Guarded) -> None:
     await guarded.enable()
     guarded.refused = {"spam": (400, {"errcode": "M_FORBIDDEN", "error": "no"})}
-    results = {}
+    results: dict[str, Any] = {}
     for body in ("spam", "fine"):
         message = await guarded.far_message(body)
         results |= await guarded.server.send(guarded.home, body, decode(message.encoded))

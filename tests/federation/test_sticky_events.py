@@ -17,7 +17,7 @@ from tests.federation.sides import Side, room_of, side, until
 from tests.homeserver.calls.test_sticky_events import FIELD, TTL, stick, talk, told
 from tests.patience import LONG_POLL_MS
 
-STICKY = {FIELD: {"duration_ms": 1_800_000}}
+STICKY: dict[str, Any] = {FIELD: {"duration_ms": 1_800_000}}
 
 
 @pytest_asyncio.fixture
@@ -129,8 +129,10 @@ async def test_a_time_to_come_makes_nothing_sticky_for_longer(scene: Scene) -> N
 
 
 async def test_wrong_durations_make_nothing_sticky(scene: Scene) -> None:
-    for wrong in ({}, {"duration_ms": -1}, {"duration_ms": 3_600_001}, {"duration_ms": True}, 5):
-        fields = scene.room.event(content={"body": "x"}, **{FIELD: wrong})
+    durations = (-1, 3_600_001, True)
+    for wrong in ({}, *({"duration_ms": duration} for duration in durations), 5):
+        sticky: dict[str, Any] = {FIELD: wrong}
+        fields = scene.room.event(content={"body": "x"}, **sticky)
         scene.room.take(fields)
         await scene.sent(fields)
         path = f"v3/rooms/{quote(scene.room_id)}/event/{scene.room.id_of(fields)}"

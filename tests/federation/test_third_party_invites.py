@@ -10,7 +10,7 @@ import pytest
 from federation.protocol.canonical_json import decode
 from federation.protocol.signatures import sign_json, signing_key_from_seed
 from federation.protocol.unpadded_base64 import encode_base64
-from tests.federation.played import V1, PlayedServer
+from tests.federation.played import V1, PlayedServer, always
 from tests.federation.sides import Side, until
 from tests.homeserver.conftest import Client
 from tests.patience import PATIENCE_S
@@ -109,7 +109,12 @@ async def test_the_inviters_server_is_asked_about_a_room_elsewhere(
     bob = await home.user("bob")
     room_id, sender = f"!room:{played.name}", played.user("rem")
     asked: list[Mapping[str, Any]] = []
-    played.answer(EXCHANGE + room_id, lambda body: asked.append(body) or {})
+
+    def note(body: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(body)
+        return {}
+
+    played.answer(EXCHANGE + room_id, note)
     signed = proof_of(bob.user_id)
     (await bind(home, binding(bob.user_id, room_id, sender, signed))).ok()
     assert asked == [partial(room_id, sender, bob.user_id, signed)]
@@ -185,8 +190,9 @@ async def test_an_offer_of_ours_becomes_an_invite_when_the_users_server_asks(
 
     played.answer_below("/_matrix/federation/v2/invite/", countersign)
     event = partial(room_id, alice.user_id, zoe, proof_of(zoe))
-    for answered in ({"valid": False}, {"valid": 1}, [], (404, {"valid": True})):
-        played.answer(VALID, lambda _body, answered=answered: answered)
+    answers: tuple[Any, ...] = ({"valid": False}, {"valid": 1}, [], (404, {"valid": True}))
+    for answered in answers:
+        played.answer(VALID, always(answered))
         answer = await played.ask(home, "PUT", EXCHANGE + room_id, event)
         answer.refused(403, "M_FORBIDDEN")
     played.answer(VALID, lambda _body: {"valid": True})

@@ -90,7 +90,8 @@ class Peer:
         )
         answer = self.answers.get(request.path, self.fallback or UNRECOGNIZED)
         if callable(answer):
-            return await answer(request)  # type: ignore[no-any-return]
+            response: web.StreamResponse = await answer(request)
+            return response
         status, body = answer if isinstance(answer, tuple) else (200, answer)
         return json_response(status, body)
 

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -29,7 +30,7 @@ async def ask(*arguments: str, **environment: str) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, database_url: str):  # type: ignore[no-untyped-def]
+async def server(tmp_path: Path, database_url: str) -> AsyncIterator[ServerProcess]:
     process = ServerProcess(tmp_path, database_url)
     async with aiohttp.ClientSession() as session:
         await process.start(session)

@@ -40,6 +40,11 @@ def problems(load: Load, text: str) -> tuple[str, ...]:
 NAMED = '[server]\nname = "example.org"\n'
 
 
+def with_paths_of(plain: Settings, settings: Settings) -> Settings:
+    """The settings with those sections of `plain` whose paths depend on where the file lies."""
+    return replace(settings, server=plain.server, media=plain.media, mail=plain.mail)
+
+
 CALLS = """
 [calls]
 livekit_url = "wss://calls.example.org/sfu"
@@ -57,8 +62,7 @@ def test_a_name_is_all_that_must_be_given(load: Load) -> None:
 
 def test_the_defaults_of_the_file_are_those_of_the_records(load: Load) -> None:
     loaded, plain = load(NAMED), Settings(server=Server(name="example.org"))
-    relative = {"server": plain.server, "media": plain.media, "mail": plain.mail}
-    assert replace(loaded, **relative) == plain
+    assert with_paths_of(plain, loaded) == plain
 
 
 def test_a_name_is_needed(load: Load) -> None:
@@ -100,8 +104,7 @@ def test_every_key_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
                 variable = f"HEARTH_{section.name}__{key.name}".upper()
                 monkeypatch.setenv(variable, str(given))
     loaded = load_settings(None)
-    relative = {"server": plain.server, "media": plain.media, "mail": plain.mail}
-    assert replace(loaded, **relative) == plain
+    assert with_paths_of(plain, loaded) == plain
 
 
 def test_one_key_of_a_table_leaves_the_others_at_their_defaults(load: Load) -> None:

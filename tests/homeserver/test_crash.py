@@ -77,7 +77,7 @@ class Conversation:
         acknowledged = dict(self.acknowledged)
         known = {event_id for event_id, _ in self.history}
         self.history += await messages_back_to(reader, self.room_id, known)
-        there = dict(map(reversed, self.history))
+        there = {text: event_id for event_id, text in self.history}
         assert len(there) == len(self.history), "a message is there twice"
         lost = {text for text, event_id in acknowledged.items() if there.get(text) != event_id}
         assert not lost, f"{len(lost)} of {len(acknowledged)} messages are lost"

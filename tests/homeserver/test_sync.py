@@ -241,7 +241,7 @@ async def test_the_state_after_the_timeline_goes_by_the_name_that_was_asked_for(
     await alice.set_state(room_id, "m.room.topic", {"topic": "new"})
     unstable, stable = "org.matrix.msc4222.use_state_after", "use_state_after"
 
-    async def told(**query: str) -> set[str]:
+    async def told(**query: Any) -> set[str]:
         room = (await alice.sync(since, **query))["rooms"]["join"][room_id]
         return {key for key in room if "state" in key}
 

@@ -84,7 +84,7 @@ async def test_a_following_client_knows_the_state_of_its_rooms(
             window = homes.services.sync._stream.window
             window.start = window.position
         wanted = {"room": {"timeline": {"limit": rng.choice([1, 2, 5, 20])}}}
-        query = {"use_state_after": "true"} if state_after else {}
+        query: dict[str, Any] = {"use_state_after": "true"} if state_after else {}
         news = await reader.sync(since, filter=orjson.dumps(wanted).decode(), **query)
         since = news["next_batch"]
         follow(states, news, state_after=state_after)

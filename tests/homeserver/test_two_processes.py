@@ -110,12 +110,13 @@ async def test_sends_at_both_to_one_room_all_succeed_in_one_order(pair: Pair) ->
             await client.send(room_id, f"{client.user_id} {voice} {number}")
 
     total = 2 * SENDERS * MESSAGES
-    results = await asyncio.gather(
+    heard_by_alice, heard_by_bob, _ = await asyncio.gather(
         heard_messages(alice, room_id, total, tokens[0]),
         heard_messages(bob, room_id, total, tokens[1]),
-        *(talk(client, voice) for client in (alice, bob) for voice in range(SENDERS)),
+        asyncio.gather(
+            *(talk(client, voice) for client in (alice, bob) for voice in range(SENDERS))
+        ),
     )
-    heard_by_alice, heard_by_bob = results[0], results[1]
     assert heard_by_alice == heard_by_bob
     assert len(set(heard_by_alice)) == total
     for client in (alice, bob):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from imagebuilder import recipe
-from imagebuilder.architectures import ALL, ARM64, ARMV7
+from imagebuilder.architectures import ALL, ARM64, ARMV7, Architecture
 from imagebuilder.artifact import Artifact, Store, WrongContent
 from imagebuilder.lock import LOCKS, read_lock
 from imagebuilder.requirements import applies, parse
@@ -16,7 +16,9 @@ IN_LOCK_FILE = {one.name: one for one in parse(REQUIREMENTS.read_text())}
 
 
 @pytest.mark.parametrize("architecture", ALL.values(), ids=ALL)
-def test_images_have_the_python_packages_of_the_servers_own_lock(architecture) -> None:  # type: ignore[no-untyped-def]
+def test_images_have_the_python_packages_of_the_servers_own_lock(
+    architecture: Architecture,
+) -> None:
     lock = read_lock(architecture)
     for locked in (*lock.wheels, *lock.sdists):
         required = IN_LOCK_FILE[locked.name]
@@ -25,7 +27,7 @@ def test_images_have_the_python_packages_of_the_servers_own_lock(architecture) -
 
 
 @pytest.mark.parametrize("architecture", ALL.values(), ids=ALL)
-def test_no_python_package_is_forgotten(architecture) -> None:  # type: ignore[no-untyped-def]
+def test_no_python_package_is_forgotten(architecture: Architecture) -> None:
     needed = {name for name, one in IN_LOCK_FILE.items() if applies(one, architecture)}
     lock = read_lock(architecture)
     assert {one.name for one in lock.wheels} == needed - recipe.unwanted_wheels(architecture)
@@ -33,7 +35,7 @@ def test_no_python_package_is_forgotten(architecture) -> None:  # type: ignore[n
 
 
 @pytest.mark.parametrize("architecture", ALL.values(), ids=ALL)
-def test_debian_packages_are_those_of_the_recipe(architecture) -> None:  # type: ignore[no-untyped-def]
+def test_debian_packages_are_those_of_the_recipe(architecture: Architecture) -> None:
     names = {one.name for one in read_lock(architecture).debian}
     assert names == set(recipe.debian_packages(architecture))
 

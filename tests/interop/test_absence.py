@@ -3,6 +3,7 @@
 import pytest
 
 from tests.interop.conftest import Cast
+from tests.interop.inbox import Inbox
 from tests.interop.rooms import agreed_state, send_to_device, share_a_room, whole_history
 
 pytestmark = pytest.mark.interop
@@ -10,6 +11,11 @@ pytestmark = pytest.mark.interop
 MISSED = 60
 MISSED_BY_FAR = 150
 TO_DEVICE = 100
+
+
+async def until_last_text(inbox: Inbox, room_id: str, text: str) -> None:
+    """Sync until the latest message of the room is this one."""
+    await inbox.until(lambda: inbox.texts(room_id)[-1:] == [text])
 
 
 async def test_who_was_stopped_catches_up_by_itself(cast: Cast) -> None:
@@ -30,7 +36,7 @@ async def test_who_was_stopped_catches_up_by_itself(cast: Cast) -> None:
     await cast.guest.start()
     # Bob only looks at what is there; nothing that he asks makes his server ask the other one.
     for room_id in rooms:
-        await cast.bobs.until(lambda r=room_id: cast.bobs.texts(r)[-1:] == sent[r][-1:])
+        await until_last_text(cast.bobs, room_id, sent[room_id][-1])
         assert cast.bobs.texts(room_id) == ["before", *sent[room_id]]
         await agreed_state(cast.alice, cast.bob, room_id)
     await cast.bobs.until(lambda: len(cast.bobs.to_device) >= TO_DEVICE)
@@ -53,7 +59,7 @@ async def test_the_history_of_a_long_absence_is_complete(cast: Cast) -> None:
     await cast.host.stop()
     await cast.host.start()
     await cast.guest.start()
-    await cast.bobs.until(lambda: cast.bobs.texts(room_id)[-1:] == texts[-1:])
+    await until_last_text(cast.bobs, room_id, texts[-1])
     assert await whole_history(cast.bob, room_id, 1 + len(texts)) == ["before", *texts]
     if cast.guest.kind == "hearth":
         # The timeline breaks off where something is missing, and leads back to it.

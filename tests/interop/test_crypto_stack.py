@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -108,7 +109,7 @@ async def test_a_device_is_trusted_by_cross_signing(cast: Cast) -> None:
     assert await upload_signatures(cast.alice, {who: {device_id: signed}}) == {}
     await share_an_encrypted_room(cast)
     await until_known(bob, cast.alice)
-    wanted = {"device_keys": {who: []}}
+    wanted: dict[str, Any] = {"device_keys": {who: []}}
     answer = (await cast.bob.post("v3/keys/query", wanted)).ok()
     master = his.sign(answer["master_keys"][who], "user_signing")
     failures = await upload_signatures(cast.bob, {who: {hers.public_key("master"): master}})

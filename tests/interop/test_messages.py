@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.interop.conftest import Cast
-from tests.interop.inbox import is_message
+from tests.interop.inbox import Inbox, is_message
 from tests.interop.rooms import (
     agreed_state,
     history,
@@ -97,13 +97,18 @@ def moderators(cast: Cast, room_version: str) -> dict[str, int]:
 
 async def see_redacted(cast: Cast, room_id: str, event_id: str) -> None:
     """Wait until both hear of the redaction, and see that the content is gone on both sides."""
+    for inbox in (cast.alices, cast.bobs):
+        await until_redaction(inbox, room_id, event_id)
+        event = (await inbox.client.get(room_path(room_id, f"event/{event_id}"))).ok()
+        assert event["content"] == {}
+        assert event["unsigned"]["redacted_because"]["type"] == "m.room.redaction"
+
+
+async def until_redaction(inbox: Inbox, room_id: str, event_id: str) -> None:
+    """Sync until the redaction of the event is in the timeline."""
 
     def is_redaction(event: Any) -> bool:
         redacted = event.get("redacts") or event["content"].get("redacts")
         return bool(event["type"] == "m.room.redaction" and redacted == event_id)
 
-    for inbox in (cast.alices, cast.bobs):
-        await inbox.until(lambda inbox=inbox: any(map(is_redaction, inbox.timelines[room_id])))
-        event = (await inbox.client.get(room_path(room_id, f"event/{event_id}"))).ok()
-        assert event["content"] == {}
-        assert event["unsigned"]["redacted_because"]["type"] == "m.room.redaction"
+    await inbox.until(lambda: any(map(is_redaction, inbox.timelines[room_id])))

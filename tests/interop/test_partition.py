@@ -1,7 +1,6 @@
 """The link between the servers is cut while both are alive and busy; then they are reunited."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -81,7 +80,7 @@ async def people(pair: Pair, which: str) -> People:
     params=[Loss.REFUSED, Loss.SILENT],
     ids=lambda loss: loss.name.lower(),
 )
-async def reunion(pair: Pair, request: pytest.FixtureRequest) -> AsyncIterator[Reunion]:
+async def reunion(pair: Pair, request: pytest.FixtureRequest) -> Reunion:
     """Rooms of all versions, made on either side, that have lived through a partition."""
     hearth, synapse = await people(pair, "hearth"), await people(pair, "synapse")
     rooms = {

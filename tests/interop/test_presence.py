@@ -17,13 +17,18 @@ async def test_typing_is_seen_and_ends(cast: Cast) -> None:
         await reader.look()
         path = room_path(room_id, f"typing/{typist.user_id}")
         (await typist.put(path, {"typing": True, "timeout": 30_000})).ok()
-        await reader.until(lambda r=reader, t=typist: typists(r, room_id) == [t.user_id])
+        await until_typists(reader, room_id, [typist.user_id])
         (await typist.put(path, {"typing": False})).ok()
-        await reader.until(lambda r=reader: typists(r, room_id) == [])
+        await until_typists(reader, room_id, [])
 
 
 def typists(inbox: Inbox, room_id: str) -> Any:
     return inbox.ephemeral[room_id].get("m.typing", {}).get("user_ids")
+
+
+async def until_typists(inbox: Inbox, room_id: str, wanted: list[str]) -> None:
+    """Sync until exactly these type in the room."""
+    await inbox.until(lambda: typists(inbox, room_id) == wanted)
 
 
 async def test_receipts_are_seen(cast: Cast) -> None:
@@ -61,11 +66,12 @@ async def test_presence_is_seen(cast: Cast) -> None:
         await reader.look()
         status = {"presence": "unavailable", "status_msg": f"{somebody.user_id} is at tea"}
         (await somebody.put(f"v3/presence/{somebody.user_id}/status", status)).ok()
-        await reader.until(
-            lambda r=reader, s=somebody, wanted=status: (
-                wanted.items() <= r.presence.get(s.user_id, {}).items()
-            )
-        )
+        await until_presence(reader, somebody.user_id, status)
+
+
+async def until_presence(inbox: Inbox, user_id: str, wanted: dict[str, str]) -> None:
+    """Sync until a user's presence has these keys."""
+    await inbox.until(lambda: wanted.items() <= inbox.presence.get(user_id, {}).items())
 
 
 async def test_a_new_name_and_picture_are_seen(cast: Cast) -> None:

@@ -25,6 +25,10 @@ async def test_100_messages_to_a_device_arrive_once(cast: Cast) -> None:
     assert {event["sender"] for event in cast.bobs.to_device} == {cast.alice.user_id}
 
 
+async def until_numbers(inbox: Inbox, wanted: list[int]) -> None:
+    await inbox.until(lambda: numbers(inbox) == wanted)
+
+
 @only_where("synapse")
 async def test_what_comes_to_a_device_is_shown_in_the_order_in_which_it_came(cast: Cast) -> None:
     # Synapse sends in order, but takes what comes in one transaction side by side: how it shows
@@ -40,4 +44,4 @@ async def test_messages_to_all_devices_of_a_user_reach_each(cast: Cast) -> None:
     body = {"messages": {cast.bob.user_id: {"*": {"n": 1}}}}
     (await cast.alice.put("v3/sendToDevice/org.example.count/all", body)).ok()
     for inbox in (cast.bobs, others):
-        await inbox.until(lambda inbox=inbox: numbers(inbox) == [1])
+        await until_numbers(inbox, [1])

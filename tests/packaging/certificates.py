@@ -44,8 +44,8 @@ def make_certificate(
     (directory / "serial").write_text("01\n")
     begin, end = (stamp(days) for days in (begins_days, ends_days))
     dates = ["-startdate", begin, "-enddate", end]
-    signing = ["-selfsign", "-keyfile", key, "-in", request, "-out", certificate, "-notext"]
-    openssl("ca", "-batch", "-config", config, *signing, *dates)
+    signing = ["-selfsign", "-keyfile", str(key), "-in", str(request), "-out", str(certificate)]
+    openssl("ca", "-batch", "-config", config, *signing, "-notext", *dates)
     return Made(certificate, key)
 
 

@@ -252,7 +252,7 @@ def test_nginx_takes_what_is_written_for_it(tmp_path: Path) -> None:
     if http2_directive() == "no":
         text = text.replace("ssl;", "ssl http2;").replace("http2 on;", "")
     (tmp_path / "nginx.conf").write_text(text)
-    command = [NGINX_PROGRAM, "-t", "-q", "-e", "stderr", "-c", tmp_path / "nginx.conf"]
+    command = [NGINX_PROGRAM, "-t", "-q", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
     subprocess.run(command, check=True)
     assert "_synapse/admin" not in text
 

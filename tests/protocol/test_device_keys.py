@@ -129,7 +129,7 @@ def test_a_key_is_new_if_it_is_another_one_whoever_signed_it() -> None:
 
 def test_only_signatures_that_are_new_and_by_the_right_key_are_taken() -> None:
     own = key_of(b"s")
-    by = {own.key_id: own.verify_key}
+    by: dict[str, bytes] = {own.key_id: own.verify_key}
     stored = device_keys()
     signed = sign_json(sign_json(stored, ALICE, own), ALICE, DEVICE)
     signature = signed["signatures"][ALICE][own.key_id]

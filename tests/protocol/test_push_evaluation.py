@@ -311,6 +311,7 @@ def _holds(
             return context.member_count == int(condition["is"])
         case "sender_notification_permission":
             levels = context.power_levels
+            assert levels is not None
             return levels.of(fields["sender"]) >= levels.notification(condition["key"])
         case "contains_display_name":
             body = fields["content"].get("body")

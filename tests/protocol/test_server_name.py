@@ -74,10 +74,11 @@ def test_every_record_is_tried_once_the_lowest_priority_first(
 def test_among_equals_weight_decides_how_often() -> None:
     light, heavy = SrvRecord(1, 1, 1, "light"), SrvRecord(1, 9, 1, "heavy")
     steps = 1000
-    first = Counter(
-        order_srv([light, heavy], lambda at=at: at / steps)[0].target  # type: ignore[misc]
-        for at in range(steps)
-    )
+
+    def first_at(step: int) -> str:
+        return order_srv([light, heavy], lambda: step / steps)[0].target
+
+    first = Counter(map(first_at, range(steps)))
     assert first["heavy"] > 4 * first["light"] > 0
 
 

@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.protocol.edu import DirectToDevice, build_direct_to_device
+from federation.protocol.edu import DeviceMessages, DirectToDevice, build_direct_to_device
 from federation.protocol.identifiers import UserId
 from federation.protocol.to_device import (
     MAX_EDU_BYTES,
@@ -42,7 +42,7 @@ def test_a_part_fits_into_an_edu_unless_a_single_message_does_not(
 
 
 def test_a_part_is_for_a_limited_number_of_devices() -> None:
-    sent = {UserId("@a:hs"): {f"D{n}": {} for n in range(2 * MAX_EDU_DEVICES + 1)}}
+    sent: DeviceMessages = {UserId("@a:hs"): {f"D{n}": {} for n in range(2 * MAX_EDU_DEVICES + 1)}}
     assert [len(pairs(part)) for part in split_messages(sent)] == [
         MAX_EDU_DEVICES,
         MAX_EDU_DEVICES,

@@ -26,9 +26,9 @@ PLAIN = Authorization(A, B, KeyId("ed25519:1"), "c2ln/+")
 @given(st.none() | json_objects, st.text(st.characters(codec="ascii", categories=["L", "N", "P"])))
 def test_what_is_signed_is_canonical_json(content: dict[str, object] | None, path: str) -> None:
     encoded = None if content is None else canonical_json.encode(content)
-    request = {"method": "PUT", "uri": path, "origin": A, "destination": B}
+    request: dict[str, object] = {"method": "PUT", "uri": path, "origin": A, "destination": B}
     if content is not None:
-        request["content"] = content  # type: ignore[assignment]
+        request["content"] = content
     assert signed_bytes("PUT", path, A, B, encoded) == encode_canonical_json(request)
 
 

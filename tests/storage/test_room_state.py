@@ -1,14 +1,14 @@
 """The snapshot store against a naive model: every state ever derived stays readable."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.database import connect
+from storage.database import Database, connect
 from storage.room_state import (
     REMOVED,
     Layer,
@@ -26,9 +26,12 @@ from storage.room_state import (
 
 ROOM = 1
 
+Step = tuple[int, Mapping[int, int]]
+"""The number of the earlier state, from 0 (or -1: none), and what changes."""
+
 
 def derive_all(
-    steps: list[tuple[int, Mapping[int, int]]],
+    steps: Sequence[Step],
 ) -> tuple[list[NewSnapshot], list[dict[int, int]]]:
     """Snapshots and naive states; each step derives from an earlier one (or from nothing)."""
     written: dict[int, Mapping[int, int]] = {}
@@ -52,13 +55,13 @@ histories = st.lists(st.tuples(st.integers(-1, 1_000), changes), min_size=1, max
 
 
 @pytest.fixture
-async def db(database_url):
+async def db(database_url: str) -> AsyncIterator[Database]:
     connection = await connect(database_url)
     yield connection
     await connection.close()
 
 
-async def test_every_state_of_random_forks_is_read_as_the_naive_model_has_it(db) -> None:
+async def test_every_state_of_random_forks_is_read_as_the_naive_model_has_it(db: Database) -> None:
     rng = random.Random(7)
     for _ in range(25):
         steps = [
@@ -82,7 +85,7 @@ async def test_every_state_of_random_forks_is_read_as_the_naive_model_has_it(db)
         }
 
 
-async def test_changes_between_two_states_lead_from_one_to_the_other(db) -> None:
+async def test_changes_between_two_states_lead_from_one_to_the_other(db: Database) -> None:
     rng = random.Random(11)
     steps = [
         (
@@ -102,7 +105,7 @@ async def test_changes_between_two_states_lead_from_one_to_the_other(db) -> None
         assert found == {place: now[place] for place in places if now[place] != then[place]}
 
 
-async def test_a_written_stack_is_read_back(db) -> None:
+async def test_a_written_stack_is_read_back(db: Database) -> None:
     snapshots, _ = derive_all([(number - 1, {number: number}) for number in range(1, 12)])
     await NewSnapshot.store(db, [(snapshot, 0) for snapshot in snapshots])
     for written in snapshots:
@@ -111,7 +114,7 @@ async def test_a_written_stack_is_read_back(db) -> None:
 
 
 @given(histories)
-def test_layers_at_least_double_from_the_top_of_a_stack_downwards(history) -> None:
+def test_layers_at_least_double_from_the_top_of_a_stack_downwards(history: list[Step]) -> None:
     snapshots, _ = derive_all(history)
     for derived in snapshots:
         sizes = [layer.size for layer in derived.snapshot.layers]

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from federation.protocol.identifiers import RoomId
 from federation.protocol.pdu import StateKey
 from storage.aliases import (
     AddAlias,
@@ -112,7 +113,7 @@ async def test_aliases_are_added_together_or_not_at_all(database_url: str) -> No
         assert await aliases_of(store.db, "!1") == ["#a:hs1", "#b:hs1"]
         assert await find_alias(store.db, "#c:hs1") is None
         await store.committer.commit(MoveAliases("!1", "!2"))
-        assert await find_alias(store.db, "#a:hs1") == StoredAlias("!2", 7)  # type: ignore[arg-type]
+        assert await find_alias(store.db, "#a:hs1") == StoredAlias(RoomId("!2"), 7)
         await delete_alias(store.db, "#a:hs1")
         assert await aliases_of(store.db, "!2") == ["#b:hs1"]
 

@@ -1,23 +1,25 @@
 """States compared by the layers that they do not share, against a naive model."""
 
 import random
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 
-from storage.database import connect
+from storage.database import Database, connect
 from storage.room_state import REMOVED, NewSnapshot
 from storage.state_layers import KEPT_ENTRIES, StateLayers
-from tests.storage.test_room_state import derive_all
+from tests.storage.test_room_state import Step, derive_all
 
 
 @pytest.fixture
-async def db(database_url):
+async def db(database_url: str) -> AsyncIterator[Database]:
     connection = await connect(database_url)
     yield connection
     await connection.close()
 
 
-def random_history(rng, places, first_size):
+def random_history(rng: random.Random, places: int, first_size: int) -> list[Step]:
     """A large first state, then forks of it."""
     first = (-1, {place: rng.randint(1, 9_999) for place in rng.sample(range(places), first_size)})
     return [
@@ -34,7 +36,7 @@ def random_history(rng, places, first_size):
 
 @pytest.mark.parametrize("first_size", [5, KEPT_ENTRIES + 100])
 @pytest.mark.parametrize("stored", ["all", "some", "none"])
-async def test_what_states_differ_in_is_found(db, first_size, stored) -> None:
+async def test_what_states_differ_in_is_found(db: Database, first_size: int, stored: str) -> None:
     rng = random.Random(f"{first_size} {stored}")
     for _ in range(5):
         snapshots, model = derive_all(random_history(rng, 2 * first_size, first_size))
@@ -66,25 +68,27 @@ async def test_what_states_differ_in_is_found(db, first_size, stored) -> None:
             assert await layers.whole(snapshots[after].snapshot) == model[after]
 
 
-async def test_states_that_share_a_large_layer_are_compared_without_reading_it(db) -> None:
+async def test_states_that_share_a_large_layer_are_compared_without_reading_it(
+    db: Database,
+) -> None:
     base = {place: place + 1 for place in range(1, 5_000)}
     snapshots, _ = derive_all([(-1, base), (0, {1: 7}), (0, {2: 8})])
     await NewSnapshot.store(db, [(snapshot, 0) for snapshot in snapshots])
     read: list[int] = []
 
     class Counting:
-        async def fetch(self, query, *args):
+        async def fetch(self, query: str, *args: Any) -> list[Any]:
             rows = await db.fetch(query, *args)
             read.append(sum(len(value) for row in rows for value in row if isinstance(value, list)))
             return rows
 
-    layers = StateLayers(Counting(), 100_000)
+    layers = StateLayers(cast(Database, Counting()), 100_000)
     stacks = await layers.snapshots([2, 3])
     assert await layers.compare([stacks[2], stacks[3]]) == [{1: 7, 2: 3}, {1: 2, 2: 8}]
     assert sum(read) < 20
 
 
-async def test_a_snapshot_that_never_came_to_be_is_forgotten(db) -> None:
+async def test_a_snapshot_that_never_came_to_be_is_forgotten(db: Database) -> None:
     snapshots, _ = derive_all([(-1, {1: 1})])
     layers = StateLayers(db, 100_000)
     layers.hold(snapshots[0])

@@ -148,7 +148,8 @@ class FarPeer:
             if path.startswith((prefix, f"{FEDERATION}/{prefix}")):
                 answer = self.answers[prefix]
                 if callable(answer):
-                    return await answer(request)  # type: ignore[no-any-return]
+                    response: web.StreamResponse = await answer(request)
+                    return response
                 return json_answer(answer)
         if path == KEYS:
             return json_answer(build_server_keys(self.name, [self.key], valid_until_ts=FOR_EVER))

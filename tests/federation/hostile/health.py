@@ -213,14 +213,16 @@ class Setting:
             honest = await stack.enter_async_context(far_peer(self.authority, homes))
             hostile = await stack.enter_async_context(far_peer(self.authority, homes))
             alice = await homes.user("alice")
-            rooms = [
+            room_id, other_room_id = [
                 await alice.create_room(preset="public_chat", room_version=version_id, **options)
                 for _ in range(2)
             ]
-            for room_id in rooms:
-                await hostile.join(room_id)
-                await honest.join(room_id)
-            scene = Scene(homes, settings, alice, honest, hostile, *rooms, journal, run)
+            for one in (room_id, other_room_id):
+                await hostile.join(one)
+                await honest.join(one)
+            scene = Scene(
+                homes, settings, alice, honest, hostile, room_id, other_room_id, journal, run
+            )
             await scene.honest_events_are_taken()
             await scene.begin()
             yield scene

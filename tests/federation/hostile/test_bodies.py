@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from federation.inbound.transactions import AT_ONCE, MAX_BODY_BYTES, MOST_WAITING
+from federation.protocol.identifiers import ServerName
 from federation.protocol.x_matrix import authorization_header
 from tests.federation.hostile.far_peer import FEDERATION, OURS, never
 from tests.federation.hostile.health import Scene
@@ -49,7 +50,7 @@ async def test_a_request_that_unpacks_to_too_much_is_not_read(scene: Scene) -> N
     bomb = gzip.compress(b"{" + b" " * (200 * MEBIBYTE))
     assert len(bomb) < MEBIBYTE
     target = f"{FEDERATION}/send/bomb"
-    headers = {"Content-Encoding": "gzip"}
+    headers: dict[str, Any] = {"Content-Encoding": "gzip"}
     answer = await scene.hostile.raw("PUT", target, b"{}", sent=bomb, **headers)
     answer.refused(413, "M_TOO_LARGE")
     await scene.assert_healthy()
@@ -167,7 +168,7 @@ async def test_a_replayed_request_of_another_server_is_refused(scene: Scene) -> 
     target, body = f"{FEDERATION}/send/replayed", scene.hostile.transaction()
     name, key = scene.hostile.name, scene.hostile.key
     for header in (
-        authorization_header("PUT", target, name, "other.example", body, key),  # type: ignore[arg-type]
+        authorization_header("PUT", target, name, ServerName("other.example"), body, key),
         authorization_header("PUT", f"{target}2", name, OURS, body, key),
         authorization_header("PUT", target, scene.honest.name, OURS, body, key),
         authorization_header("PUT", target, name, OURS, scene.hostile.transaction(edus=[1]), key),

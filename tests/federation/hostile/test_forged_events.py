@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from federation.protocol.canonical_json import encode_lax
+from federation.protocol.identifiers import KeyId
 from federation.protocol.signatures import (
     SigningKey,
     add_signature,
     sign_event,
     signing_key_from_seed,
 )
+from tests.federation.hostile.far_peer import OURS
 from tests.federation.hostile.health import Scene, Setting
 from tests.federation.hostile.room_copy import Fields, lenient
 
@@ -64,8 +66,8 @@ async def test_signatures_that_do_not_hold(setting: Setting, version_id: str) ->
 async def test_what_is_true_besides_a_wrong_signature_is_taken(scene: Scene) -> None:
     """Signatures by unknown keys, and those of other servers, are passed over."""
     fields = scene.room.event()
-    fields = add_signature(fields, scene.hostile.name, "ed25519:gone", "AAAA")
-    fields = add_signature(fields, "nobody.example", "ed25519:1", "AAAA")
+    fields = add_signature(fields, scene.hostile.name, KeyId("ed25519:gone"), "AAAA")
+    fields = add_signature(fields, "nobody.example", KeyId("ed25519:1"), "AAAA")
     assert await scene.sent(fields) == {scene.room.id_of(fields): {}}
     await scene.assert_healthy()
 
@@ -98,7 +100,7 @@ async def test_a_restricted_join_needs_the_signature_of_the_server_that_vouches(
     )
     forged = {
         "unsigned by ours": smuggled,
-        "signed by the wrong key": sign_event(smuggled, room.version, "test", WRONG_KEY),  # type: ignore[arg-type]
+        "signed by the wrong key": sign_event(smuggled, room.version, OURS, WRONG_KEY),
         "vouched for by nobody": room.event(
             "m.room.member",
             {**content, "join_authorised_via_users_server": "nobody"},

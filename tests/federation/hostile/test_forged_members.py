@@ -47,7 +47,13 @@ async def test_joins_that_are_not(scene: Scene) -> None:
         assert answer.status in (400, 403), (name, answer)
         assert await scene.standing(room.id_of(fields)) in (None, 2), name
     assert (await hand_in(scene, "send_join", true, "$another")).status == 400
-    for garbage in ({}, {"type": 7}, {"content": []}, {"sender": [], "state_key": []}):
+    garbled: tuple[Fields, ...] = (
+        {},
+        {"type": 7},
+        {"content": []},
+        {"sender": [], "state_key": []},
+    )
+    for garbage in garbled:
         assert (await hand_in(scene, "send_join", garbage, "$x")).status in (400, 403), garbage
     await scene.assert_healthy(most_lines=40)
 

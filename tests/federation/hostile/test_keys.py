@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from federation.outbound.keyring import Keyring
 from federation.protocol.server_keys import VerifyKey, build_server_keys
 from federation.protocol.signatures import SigningKey, sign_event, signing_key_from_seed
 from tests.federation.hostile.far_peer import FOR_EVER, KEYS, never
@@ -23,7 +24,9 @@ def now_ts() -> int:
 
 def may_be_asked(scene: Scene) -> None:
     """Let the hostile server be asked for its keys again, as after ten seconds."""
-    scene.homes.services.key_server._objects._asked.discard(scene.hostile.name)
+    keyring = scene.homes.services.key_server._objects
+    assert isinstance(keyring, Keyring)
+    keyring._asked.discard(scene.hostile.name)
 
 
 def published(scene: Scene, *keys: SigningKey, **more: Any) -> dict[str, Any]:

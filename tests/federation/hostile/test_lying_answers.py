@@ -285,13 +285,13 @@ async def test_what_vouches_for_an_event_is_missing_twofold_or_of_the_wrong_kind
         levels = room.state["m.room.power_levels", ""]
         topic = room.event("m.room.topic", {"topic": "x"}, "")
         room.keep([topic])
-        cases = {
+        cases: dict[str, list[str]] = {
             "missing": [*good, "$nobody:x"],
             "twice the same": [*good, good[0]],
             "two at one place": [*good, room.state["m.room.member", scene.alice.user_id]],
             "no beginning": [i for i in good if i != room.state["m.room.create", ""]],
             "none": [],
-            "no state": [*good, room.say("x") and room.tips[0]],
+            "no state": [*good, room.id_of(*room.say("x"))],
             "rejected": [*[i for i in good if i != levels], room.id_of(topic)],
         }
         for name, auth in cases.items():

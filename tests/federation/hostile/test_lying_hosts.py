@@ -209,7 +209,8 @@ async def test_what_a_room_shows_to_those_who_knock_is_held_to_a_measure(
 
 async def bodies_of_history(scene: Scene, room: RoomCopy) -> list[str]:
     """What our user finds when they page back to the beginning."""
-    path, bodies, since = f"v3/rooms/{quote(room.room_id)}/messages", list[str](), {}
+    path, bodies = f"v3/rooms/{quote(room.room_id)}/messages", list[str]()
+    since: dict[str, Any] = {}
     for _ in range(5):
         page = (await scene.alice.get(path, dir="b", limit=50, **since)).ok()
         bodies += [one["content"].get("body", "") for one in page["chunk"]]

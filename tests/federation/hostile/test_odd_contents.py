@@ -1,9 +1,11 @@
 """Events that the rules let in, with contents that nobody expects: whoever reads them copes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from federation.protocol.identifiers import EventId
 from tests.federation.hostile.health import Scene, Setting
 from tests.federation.hostile.test_mutations import ODD_VALUES, client_endpoints_answer
 
@@ -31,19 +33,22 @@ MESSAGE_KEYS = (
 )  # fmt: skip
 RELATIONS = ("rel_type", "event_id", "m.in_reply_to", "key", "is_falling_back")
 
+Content = tuple[str, dict[str, Any], str | None]
+"""Type, content and state key of an event."""
+
 
 async def crown(scene: Scene) -> None:
     """Let the hostile server's user do what it likes."""
     levels = (await scene.alice.get(f"v3/rooms/{scene.room_id}/state/m.room.power_levels")).ok()
     levels["users"] = {**levels.get("users", {}), scene.room.user(): 99}
-    event_id = await scene.alice.set_state(scene.room_id, "m.room.power_levels", levels)
+    event_id = EventId(await scene.alice.set_state(scene.room_id, "m.room.power_levels", levels))
     room = scene.room
     room.keep((await scene.hostile.get(f"event/{event_id}")).ok()["pdus"])
-    room.state["m.room.power_levels", ""] = event_id  # type: ignore[assignment]
-    room.tips, room.depth = [event_id], room.depth + 5  # type: ignore[list-item]
+    room.state["m.room.power_levels", ""] = event_id
+    room.tips, room.depth = [event_id], room.depth + 5
 
 
-async def send_all(scene: Scene, contents: list[tuple[str, dict[str, Any], str | None]]) -> int:
+async def send_all(scene: Scene, contents: Sequence[Content]) -> int:
     """Send an event for each content, 50 at a time; how many were let in."""
     room, count = scene.room, 0
     for start in range(0, len(contents), 50):

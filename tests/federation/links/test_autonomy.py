@@ -125,7 +125,7 @@ async def live_on(server: FarServer, name: str) -> None:
     ]
     assert uri.startswith(f"mxc://{server.name}/")
     (await alice.put(f"v3/profile/{alice.user_id}/displayname", {"displayname": name})).ok()
-    keys = {"device_keys": {carol.user_id: [], alice.user_id: []}}
+    keys: dict[str, Any] = {"device_keys": {carol.user_id: [], alice.user_id: []}}
     (await alice.post("v3/keys/query", keys)).ok()
     (await alice.post("v3/user_directory/search", {"search_term": "carol"})).ok()
     (await alice.get("v3/publicRooms")).ok()

@@ -75,8 +75,8 @@ async def test_reserved_names_are_not_for_others(homes: BridgedHomes, bridge: Br
     nobody = homes.nobody()
     for name in ("irc_bob", "ircbot"):
         (await nobody.get("v3/register/available", username=name)).refused(400, "M_EXCLUSIVE")
-        body = {"username": name, "password": "a long password"}
-        body["auth"] = {"type": "m.login.dummy"}  # type: ignore[assignment]
+        auth = {"type": "m.login.dummy"}
+        body = {"username": name, "password": "a long password", "auth": auth}
         (await nobody.post("v3/register", body)).refused(400, "M_EXCLUSIVE")
 
 
@@ -124,8 +124,8 @@ async def test_a_service_that_manages_devices_does_not_log_in(
         body = {"type": SERVICE, "username": "irc_bob"}
         unsupported = (400, "M_APPSERVICE_LOGIN_UNSUPPORTED")
         (await service.post("v3/register", body)).refused(*unsupported)
-        body = {"type": SERVICE, "identifier": {"type": "m.id.user", "user": "ircbot"}}  # type: ignore[dict-item]
-        (await service.post("v3/login", body)).refused(*unsupported)
+        login = {"type": SERVICE, "identifier": {"type": "m.id.user", "user": "ircbot"}}
+        (await service.post("v3/login", login)).refused(*unsupported)
 
 
 async def test_devices_are_made_and_removed_without_a_password(

@@ -37,7 +37,8 @@ def test_tar_reads_what_is_written(tmp_path: Path) -> None:
         writer.close()
     assert writer.size == path.stat().st_size
     with tarfile.open(path) as archive:
-        read = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
+        files = {one.name: archive.extractfile(one) for one in archive}
+        read = {name: found and found.read() for name, found in files.items()}
     assert read == contents
     with path.open("rb") as file:
         reader = ArchiveReader(file)

@@ -118,7 +118,7 @@ async def test_the_same_request_schedules_once(homes: Homes) -> None:
     room_id = await alice.create_room()
     first = (await delay_message(alice, room_id, "later", HOUR_MS, "t1")).ok()
     path = f"v3/rooms/{quote(room_id)}/send/m.room.message/t1"
-    query = {"org.matrix.msc4140.delay": HOUR_MS}
+    query: dict[str, Any] = {"org.matrix.msc4140.delay": HOUR_MS}
     again = await asyncio.gather(*(alice.request("PUT", path, **query) for _ in range(3)))
     assert [answer.ok() for answer in again] == [first] * 3
     assert len(await scheduled(alice)) == 1
@@ -413,11 +413,11 @@ async def test_what_was_restarted_in_time_is_not_sent_before_its_delay_is_over(
     assert all(one["finalised_ts"] >= one["scheduled_at"] + one["delay_ms"] for one in sent)
 
 
-async def until_finalised(client: Client, delay_id: str) -> dict[str, object]:
+async def until_finalised(client: Client, delay_id: str) -> dict[str, Any]:
     """A delayed event, once it is finalised."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            shown: dict[str, object] = (await client.get(f"{STABLE}/{delay_id}")).ok()
+            shown: dict[str, Any] = (await client.get(f"{STABLE}/{delay_id}")).ok()
             if "finalised_ts" in shown:
                 return shown
 

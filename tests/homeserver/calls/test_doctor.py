@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from homeserver.cli.call_checks import check_calls
 from homeserver.cli.finding import State
@@ -11,7 +12,7 @@ from tests.homeserver.calls.played_livekit import SERVICE, PlayedLiveKit
 from tests.homeserver.conftest import settings_for_tests
 
 
-def with_calls(settings: Settings, **changes: str) -> Settings:
+def with_calls(settings: Settings, **changes: Any) -> Settings:
     return replace(settings, calls=replace(settings.calls, **changes))
 
 

@@ -123,7 +123,7 @@ async def test_what_is_redacted_expired_or_from_ignored_users_is_not_told(homes:
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
     await carol.join(room_id)
-    ignored = {"ignored_users": {carol.user_id: {}}}
+    ignored: dict[str, Any] = {"ignored_users": {carol.user_id: {}}}
     path = f"v3/user/{bob.user_id}/account_data/m.ignored_user_list"
     (await bob.put(path, ignored)).ok()
     redacted = await stick(alice, room_id, "redacted")

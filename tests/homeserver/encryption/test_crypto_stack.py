@@ -116,7 +116,7 @@ async def test_verification_by_cross_signing_covers_later_devices(scene: Scene) 
     alice, bob = scene.alice, scene.bob
     hers, his = await identity_of(alice.client), await identity_of(bob.client)
     who = alice.client.user_id
-    wanted = {"device_keys": {who: []}}
+    wanted: dict[str, Any] = {"device_keys": {who: []}}
     phone = await sign_in(scene, hers)
     answer = (await bob.client.post("v3/keys/query", wanted)).ok()
     assert not is_trusted(answer, his, who, phone.client.device_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 from federation.protocol.identifiers import UserId
 from homeserver.http.request_id import CURRENT_REQUEST_ID
@@ -43,7 +44,7 @@ async def test_messages_to_many_devices_are_sent_and_read_at_once(homes: Homes) 
     for size in (SMALL, LARGE):
         users = [await homes.user() for _ in range(size)]
         for n in range(size):
-            messages = {user.user_id: {"*": {}} for user in (bob, *users)}
+            messages: dict[str, Any] = {user.user_id: {"*": {}} for user in (bob, *users)}
             with watching(homes.services.db) as sending:
                 path = f"v3/sendToDevice/m.test/t{size}-{n}"
                 (await alice.put(path, {"messages": messages})).ok()
@@ -81,7 +82,7 @@ async def test_a_sync_of_a_device_with_keys_that_keeps_up_takes_no_query(homes: 
     device = await device_of(bob)
     fallback = one_time_keys(9)
     (await device.upload(one_time_keys=one_time_keys(1, 2), fallback_keys=fallback)).ok()
-    messages = {bob.user_id: {bob.device_id: {}}}
+    messages: dict[str, Any] = {bob.user_id: {bob.device_id: {}}}
     (await alice.put("v3/sendToDevice/m.test/t", {"messages": messages})).ok()
     since = (await bob.sync())["next_batch"]
     since = (await bob.sync(since))["next_batch"]

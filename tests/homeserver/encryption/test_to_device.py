@@ -177,5 +177,5 @@ async def test_what_is_no_message_is_refused(homes: Homes) -> None:
     (await send(alice, "1", {"nobody": {"*": {}}})).refused(400, "M_INVALID_PARAM")
     (await send(alice, "1", {}, kind="x" * 256)).refused(400, "M_INVALID_PARAM")
     (await alice.put("v3/sendToDevice/m.test/1", {})).refused(400, "M_MISSING_PARAM")
-    too_many = {alice.user_id: {f"D{n}": {} for n in range(1_001)}}
+    too_many: dict[str, Any] = {alice.user_id: {f"D{n}": {} for n in range(1_001)}}
     (await send(alice, "1", too_many)).refused(400, "M_BAD_JSON")

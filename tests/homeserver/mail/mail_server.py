@@ -77,7 +77,7 @@ class MailServer:
         if self.refusal is not None:
             return self.refusal
         content = cast("bytes", envelope.content)
-        message = cast("EmailMessage", email.message_from_bytes(content, policy=default))
+        message = email.message_from_bytes(content, policy=default)
         self.arrived.put_nowait(Received(str(envelope.mail_from), envelope.rcpt_tos, message))
         return "250 taken"
 

@@ -3,7 +3,9 @@
 import asyncio
 import ssl
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,9 @@ from tests.homeserver.mail.mail_server import MailServer, mail_server
 from tests.homeserver.server_process import ROOT
 
 
-def mailer_to(server: MailServer, **settings: object) -> Mailer:
-    values = {"host": "127.0.0.1", "port": server.port, "security": "none"} | settings
-    return Mailer(Mail(**values), "hs.test:8448", ssl.create_default_context)  # type: ignore[arg-type]
+def mailer_to(server: MailServer, **settings: Any) -> Mailer:
+    mail = Mail(host="127.0.0.1", port=server.port, security="none")
+    return Mailer(replace(mail, **settings), "hs.test:8448", ssl.create_default_context)
 
 
 async def test_a_mail_has_a_text_and_html_and_says_that_nobody_wrote_it() -> None:

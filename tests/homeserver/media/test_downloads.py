@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from homeserver.app import running
 from tests.homeserver.conftest import Homes, settings_for_tests
@@ -129,7 +130,7 @@ async def test_head_tells_without_giving(homes: Homes) -> None:
 async def test_what_is_no_name_of_media_is_not_found(homes: Homes, path: str) -> None:
     alice = await homes.user()
     async with alice._session.get(
-        aiohttp.client.URL(f"{homes.base_url}{DOWNLOAD}{path}", encoded=True),
+        URL(f"{homes.base_url}{DOWNLOAD}{path}", encoded=True),
         headers={"Authorization": f"Bearer {alice.token}"},
     ) as response:
         assert response.status == 404

@@ -21,13 +21,12 @@ async def test_what_is_quarantined_is_given_to_nobody_under_no_name(homes: Homes
     alice, bob = await homes.user(), await homes.user()
     data = pictures.png(500, 500)
     first, second = await upload(alice, data), await upload(bob, data)
-    thumbnail = {"path": f"{THUMBNAIL}{path_of(first)}", "width": 32, "height": 32}
-    path = str(thumbnail.pop("path"))
-    assert (await fetch(bob, "GET", path, **thumbnail)).status == 200
+    path = f"{THUMBNAIL}{path_of(first)}"
+    assert (await fetch(bob, "GET", path, width=32, height=32)).status == 200
     await homes.services.media.quarantine.add_media(first, ADMIN)
     (await download(alice, first)).refused(404, "M_NOT_FOUND")
     (await download(bob, second)).refused(404, "M_NOT_FOUND")
-    (await fetch(bob, "GET", path, **thumbnail)).refused(404, "M_NOT_FOUND")
+    (await fetch(bob, "GET", path, width=32, height=32)).refused(404, "M_NOT_FOUND")
     # Uploading it again is no way around.
     (await fetch(bob, "POST", UPLOAD, data)).refused(403, "M_FORBIDDEN")
     await homes.services.media.quarantine.release(first)

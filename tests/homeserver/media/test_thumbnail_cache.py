@@ -1,6 +1,7 @@
 """Thumbnails over HTTP: made once, kept, and given with the right headers."""
 
 import asyncio
+from typing import Any
 
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.media import pictures
@@ -16,7 +17,7 @@ from tests.homeserver.media.files import (
 )
 
 
-async def thumbnail(client: Client, uri: str, width: int, height: int, **query: str) -> Got:
+async def thumbnail(client: Client, uri: str, width: int, height: int, **query: Any) -> Got:
     path = f"{THUMBNAIL}{path_of(uri)}"
     return await fetch(client, "GET", path, width=width, height=height, **query)
 

@@ -58,8 +58,8 @@ async def test_what_nobody_asks_for_is_forgotten(
     database_url: str, tmp_path: Path, ours: bool
 ) -> None:
     settings = settings_for_tests(database_url, tmp_path)
-    days = {"local_unused_days": 5 * ours, "remote_unused_days": 5 * (not ours)}
-    settings = replace(settings, media=replace(settings.media, **days))
+    rules = replace(settings.media, local_unused_days=5 * ours, remote_unused_days=5 * (not ours))
+    settings = replace(settings, media=rules)
     async with running(settings) as server, aiohttp.ClientSession() as session:
         homes = Homes(server, session)
         alice, media = await homes.user(), homes.services.media

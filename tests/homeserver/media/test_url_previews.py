@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from federation.protocol.glob import GlobSet
 from homeserver.app import running
 from homeserver.config.sections.federation import Outgoing
 from homeserver.config.sections.limits import Allowance, Limits
@@ -203,7 +204,7 @@ async def test_a_known_site_is_asked_for_its_posts(
             "html": "<blockquote><p>A post &amp; more</p></blockquote><script>x()</script>"}""",
         "application/json",
     )
-    known = oembed.Provider(service, oembed.GlobSet([f"{site.url}/status/*"]))
+    known = oembed.Provider(service, GlobSet([f"{site.url}/status/*"]))
     monkeypatch.setattr(oembed, "PROVIDERS", (known,))
     shown = await preview(alice, f"{site.url}/status/1")
     assert shown == {"og:title": "Ann", "og:author": "Ann", "og:description": "A post & more"}

@@ -9,14 +9,14 @@ from typing import Any
 from aiohttp import web
 
 Answer = web.StreamResponse
-Handler = Callable[[web.Request], Awaitable[Answer]]
+Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
 
 class Website:
     """Pages by path."""
 
     def __init__(self) -> None:
-        self.requests: list[web.Request] = []
+        self.requests: list[web.BaseRequest] = []
         self.url = ""
         self._answers: dict[str, Handler] = {}
 
@@ -26,7 +26,7 @@ class Website:
         """Serve something; its URL."""
         data = body.encode() if isinstance(body, str) else body
 
-        async def answer(request: web.Request) -> Answer:
+        async def answer(request: web.BaseRequest) -> Answer:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             return web.Response(body=data, headers={"Content-Type": content_type, **named})
 
@@ -35,7 +35,7 @@ class Website:
     def redirect(self, path: str, location: str) -> str:
         """Lead elsewhere; the URL that does."""
 
-        async def answer(request: web.Request) -> Answer:
+        async def answer(request: web.BaseRequest) -> Answer:
             return web.Response(status=302, headers={"Location": location, "Set-Cookie": "a=b"})
 
         return self.serve(path, answer)
@@ -51,9 +51,9 @@ class Website:
 
     async def handle(self, request: web.BaseRequest) -> Answer:
         assert isinstance(request, web.BaseRequest)
-        self.requests.append(request)  # type: ignore[arg-type]
+        self.requests.append(request)
         handler = self._answers.get(request.path)
-        return await handler(request) if handler else web.Response(status=404)  # type: ignore[arg-type]
+        return await handler(request) if handler else web.Response(status=404)
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def open_website() -> AsyncIterator[Website]:
         await runner.cleanup()
 
 
-async def endlessly(request: web.Request) -> Answer:
+async def endlessly(request: web.BaseRequest) -> Answer:
     """A page without end."""
     response = web.StreamResponse(headers={"Content-Type": "text/html"})
     await response.prepare(request)
@@ -79,7 +79,7 @@ async def endlessly(request: web.Request) -> Answer:
         await response.write(b"<p>more and more" * 1000)
 
 
-async def never(request: web.Request) -> Answer:
+async def never(request: web.BaseRequest) -> Answer:
     """A page that does not come."""
     await asyncio.Event().wait()
     raise AssertionError

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest_asyncio
@@ -77,7 +78,7 @@ class Watched:
         return Figures({family.name: family for family in text_string_to_metric_families(text)})
 
 
-def watched_settings(database_url: str, directory: Path, **metrics: int) -> Settings:
+def watched_settings(database_url: str, directory: Path, **metrics: Any) -> Settings:
     settings = settings_for_tests(database_url, directory)
     return replace(settings, metrics=Metrics(enabled=True, port=0, **metrics))
 
@@ -151,7 +152,7 @@ async def test_the_servers_that_lack_most_are_named_and_the_others_counted_toget
         " VALUES ('four.test', 1, 0, '{}'), ('four.test', 2, 0, '{}')"
     )
     figures = await watched.figures()
-    rooms = {
+    missed = {
         labels["destination"]: value
         for labels, value in figures.all("hearth_federation_backlog_rooms")
     }
@@ -159,7 +160,7 @@ async def test_the_servers_that_lack_most_are_named_and_the_others_counted_toget
         labels["destination"]: value
         for labels, value in figures.all("hearth_federation_backlog_edus")
     }
-    assert rooms == {"two.test": 9, "one.test": 5, "others": 3}
+    assert missed == {"two.test": 9, "one.test": 5, "others": 3}
     assert edus == {"two.test": 0, "one.test": 0, "others": 2}
     assert figures.one("hearth_federation_backlog_destinations") == 4
 

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from federation.outbound.errors import NotFederating, Refused
+from federation.outbound.sender import Sender
 from federation.protocol.identifiers import ServerName, UserId
 from homeserver.other_servers import backlog
 from storage.duties import SENDING, take_duty
@@ -301,9 +302,9 @@ async def test_a_server_that_asks_for_patience_is_given_it(us: SendingWorld) -> 
         assert queue.timer.when() - asyncio.get_running_loop().time() > 3_000
 
 
-async def eventually_waits(sender: object, name: ServerName) -> None:
+async def eventually_waits(sender: Sender, name: ServerName) -> None:
     async def waits() -> bool:
-        queue = sender._queues.get(name)  # type: ignore[attr-defined]
+        queue = sender._queues.get(name)
         return queue is not None and queue.timer is not None and queue.failures > 0
 
     await eventually(waits)

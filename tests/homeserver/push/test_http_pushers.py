@@ -437,7 +437,7 @@ async def test_a_rule_that_looks_for_ones_name_finds_it(homes: Homes, gateway: P
     await call_oneself(bob, "Bob")
     rule = {"conditions": [{"kind": "contains_display_name"}], "actions": ["notify"]}
     (await bob.put("v3/pushrules/global/override/name", rule)).ok()
-    mute = {"conditions": [], "actions": []}
+    mute: dict[str, Any] = {"conditions": [], "actions": []}
     (await bob.put("v3/pushrules/global/override/mute", mute, after="name")).ok()
     await gateway.follow(bob)
     await alice.send(room_id, "hello")

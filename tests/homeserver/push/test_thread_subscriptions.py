@@ -118,7 +118,7 @@ async def test_a_thread_is_pushed_to_its_subscribers_only(
     for client in (bob, carol):
         await gateway.follow(client, client.user_id)
     (await subscribe(bob, room_id, root_id)).ok()
-    muted = {"actions": []}
+    muted: dict[str, Any] = {"actions": []}
     (await bob.put(f"v3/pushrules/global/room/{quote(room_id)}", muted)).ok()
     in_thread = await reply(alice, room_id, root_id)
     told = await gateway.next_with_event()

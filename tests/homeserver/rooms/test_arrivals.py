@@ -191,7 +191,7 @@ async def check(world: World, model: Model, event_id: EventId) -> None:
 
 
 def random_event(
-    rng: random.Random, creators: Mapping[str, int]
+    rng: random.Random, creators: Mapping[UserId, int]
 ) -> tuple[str, str, Any, str | None]:
     """Sender, type, content and state key of something that may be allowed or not."""
     sender, target = rng.choice(USERS), rng.choice(USERS)

@@ -2,6 +2,7 @@ import orjson
 import pytest
 
 from federation.protocol.errors import NotFound
+from federation.protocol.identifiers import UserId
 from homeserver.rooms.child_events import ChildEvents, ChildrenPage, ChildrenRequest
 from homeserver.rooms.history_token import parse_point
 from storage.feed import current_position
@@ -89,7 +90,7 @@ async def test_strangers_find_no_parent_and_ignored_children_are_left_out(
         assert (
             ids(await children.page(await world.viewer(ALICE), ChildrenRequest(room, root))) == []
         )
-        stranger = await world.viewer("@eve:hub.example")  # type: ignore[arg-type]
+        stranger = await world.viewer(UserId("@eve:hub.example"))
         for request in (ChildrenRequest(room, root), ChildrenRequest("!nowhere", root)):
             with pytest.raises(NotFound):
                 await children.page(stranger, request)

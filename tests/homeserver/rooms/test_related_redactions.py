@@ -23,7 +23,7 @@ async def redact(client: Client, room_id: str, target: str, **body: Any) -> Any:
 
 async def is_redacted(client: Client, room_id: str, event_id: str) -> bool:
     event = (await client.get(f"v3/rooms/{quote(room_id)}/event/{event_id}")).ok()
-    return event["content"] == {}
+    return bool(event["content"] == {})
 
 
 async def test_what_relates_by_the_named_types_goes_too(homes: Homes) -> None:

@@ -13,7 +13,7 @@ import pytest
 from federation.protocol.build_event import complete_event
 from federation.protocol.canonical_json import decode
 from federation.protocol.errors import Forbidden, IncompatibleRoomVersion, InvalidParam, MatrixError
-from federation.protocol.identifiers import RoomId, ServerName, UserId
+from federation.protocol.identifiers import EventId, RoomId, ServerName, UserId
 from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import RoomVersion, get_room_version
 from federation.protocol.signatures import SigningKey, signing_key_from_seed, verify_event
@@ -77,7 +77,7 @@ class Peer:
 
     async def _pdus(self, event_ids: Sequence[str]) -> list[Fields]:
         room = await self.world.live.get(self.room_id)
-        found = await find_known(self.world.db, room, event_ids)  # type: ignore[arg-type]
+        found = await find_known(self.world.db, room, map(EventId, event_ids))
         return [decode(known.pdu.encoded) for known in found.values()]
 
     async def missing_events(
@@ -275,7 +275,8 @@ async def fill_gaps(server: Server, room_nid: int) -> None:
 
 async def fields_of(world: World, event_id: str) -> Fields:
     """An event as it is sent to other servers."""
-    return decode((await world.event(event_id)).json)
+    fields: Fields = decode((await world.event(event_id)).json)
+    return fields
 
 
 @pytest.mark.parametrize("version_id", ["1", "2", "3", "6", "9", "11"])
@@ -337,9 +338,9 @@ async def test_what_cannot_be_had_refuses_one_event_and_leaves_the_room_alone(pa
     await join_far(pair, room_id, "11")
     pair.hub_peer.is_reachable = False
     await hub.world.send(room_id, ALICE, "m.room.message", {"body": "unseen"})
-    orphan_id = await hub.world.send(room_id, ALICE, "m.room.message", {"body": "orphan"})
+    orphan_id = EventId(await hub.world.send(room_id, ALICE, "m.room.message", {"body": "orphan"}))
     results = await far.intake.receive(SERVER, room_id, [await fields_of(hub.world, orphan_id)])
-    assert "cannot be had" in str(results[orphan_id])  # type: ignore[index]
+    assert "cannot be had" in str(results[orphan_id])
     event_id = await far.world.send(room_id, ZOE, "m.room.message", {"body": "still here"})
     assert (await far.world.event(event_id)).position is not None
 
@@ -364,7 +365,7 @@ async def test_an_event_that_the_rules_forbid_is_kept_as_rejected(pair: Pair) ->
     await join_far(pair, room_id, "11")
     version = get_room_version("11")
     room = await far.world.live.get(room_id)
-    template = {
+    template: dict[str, Any] = {
         "room_id": room_id,
         "type": "m.room.topic",
         "state_key": "",
@@ -380,7 +381,7 @@ async def test_an_event_that_the_rules_forbid_is_kept_as_rejected(pair: Pair) ->
         ],
     }
     state = await current_state(far.world, room_id)
-    template["auth_events"].append(state["m.room.member", ZOE])  # type: ignore[attr-defined]
+    template["auth_events"].append(state["m.room.member", ZOE])
     evil = complete_event(template, version, FAR, KEYS[FAR])
     results = await hub.intake.receive(FAR, room_id, [decode(evil.encoded)])
     assert results[evil.event_id] is not None

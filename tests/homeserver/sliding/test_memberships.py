@@ -165,7 +165,7 @@ async def test_what_ignored_users_say_and_whom_they_invite_is_not_told(homes: Ho
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
     await troll.join(room_id)
-    ignored = {"ignored_users": {troll.user_id: {}}}
+    ignored: dict[str, Any] = {"ignored_users": {troll.user_id: {}}}
     path = f"v3/user/{bob.user_id}/account_data/m.ignored_user_list"
     (await bob.put(path, ignored)).ok()
     slider = await follow(bob, timeline_limit=5)

@@ -93,6 +93,7 @@ class Surroundings:
     announced: list[str] = field(default_factory=list)
     changed: list[tuple[UserId, tuple[DeviceId, ...]]] = field(default_factory=list)
     added: list[tuple[UserId, DeviceId]] = field(default_factory=list)
+    announced_again: list[tuple[int, UserId, DeviceId]] = field(default_factory=list)
     left: list[UserId] = field(default_factory=list)
     joined: list[UserId] = field(default_factory=list)
 
@@ -109,6 +110,9 @@ class Surroundings:
         self, user_nid: int, user_id: UserId, device_ids: Sequence[DeviceId]
     ) -> Sequence[Write]:
         return await self.writes_for_change(user_nid, user_id, device_ids)
+
+    async def announce_again(self, users: Sequence[tuple[int, UserId, DeviceId]]) -> None:
+        self.announced_again.extend(users)
 
     async def note_new_device(self, user_nid: int, user_id: UserId, device_id: DeviceId) -> None:
         self.added.append((user_id, device_id))

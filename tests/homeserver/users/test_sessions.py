@@ -1,6 +1,7 @@
 """Sessions in memory, in one process and in several."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
@@ -30,7 +31,7 @@ async def ignore(text: str) -> None:
 
 
 def sessions_over(pool: CountingPool, server: UserServer, entries: int = 100) -> Sessions:
-    return Sessions(pool, server.time, ignore, entries * ENTRY_COST)  # type: ignore[arg-type]
+    return Sessions(cast(Pool, pool), server.time, ignore, entries * ENTRY_COST)
 
 
 async def test_a_session_is_looked_up_once(server: UserServer) -> None:
