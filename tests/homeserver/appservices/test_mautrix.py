@@ -28,9 +28,9 @@ from mautrix.types import (
     UserID,
 )
 
-GHOST = UserID("@irc_bob:test")
-
 from tests.patience import LONG_POLL_MS, PATIENCE_S
+
+GHOST = UserID("@irc_bob:test")
 
 
 class EncryptedRooms(StateStore):

@@ -66,9 +66,9 @@ class Listener:
         """Listen from now on."""
         return cls(client, room_id, (await client.sync())["next_batch"])
 
-    async def hear(self, wanted: int = 1) -> list[dict[str, Any]]:
+    async def hear(self, wanted: int = 1, within_s: float = PATIENCE_S) -> list[dict[str, Any]]:
         """The events of the timeline, once there are so many."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(within_s):
             while len(self.heard) < wanted:
                 answer = await self._client.sync(self._since, timeout_ms=LONG_POLL_MS, filter=WHOLE)
                 room = answer.get("rooms", {}).get("join", {}).get(self._room_id, {})
