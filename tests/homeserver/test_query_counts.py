@@ -19,9 +19,14 @@ import pytest_asyncio
 
 from federation.protocol.identifiers import UserId
 from homeserver.app import running
+from homeserver.calls.timer import Timer
 from homeserver.http.request_id import CURRENT_REQUEST_ID
-from homeserver.jobs.runner import JOBS
+from homeserver.media.access_times import AccessTimes
+from homeserver.push.pushing import Pushing
+from homeserver.rooms.held_sticky import HeldStickyEvents
 from homeserver.rooms.send import NewEvent
+from homeserver.users.last_seen import LastSeen
+from homeserver.users.presence import Presence
 from storage.database import Pool
 from tests.homeserver.conftest import Answer, Client, Homes
 from tests.patience import LONG_POLL_MS, PATIENCE_S
@@ -34,7 +39,7 @@ WITH_LEFT = orjson.dumps({"room": {"include_leave": True}}).decode()
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """What was asked of the database, but for what the test itself and the jobs asked for."""
+    """What was asked of the database, but for what the test asked and what the clock is up to."""
 
     texts: list[str] = field(default_factory=list)
 
@@ -49,10 +54,24 @@ class Queries:
         return noted
 
 
+BY_THE_CLOCK = {
+    work.__qualname__
+    for work in (
+        AccessTimes.run,
+        HeldStickyEvents.run,
+        LastSeen.run,
+        Presence.run,
+        Pushing.run,
+        Pushing._keep_saving,
+        Timer.run,
+    )
+}
+
+
 def is_background() -> bool:
-    """Whether a background job asks, which may begin at any moment."""
+    """Whether somebody asks who does so every few seconds, which may be at any moment."""
     task = asyncio.current_task()
-    return task is not None and task.get_name() in {job.name for job in JOBS}
+    return task is not None and getattr(task.get_coro(), "__qualname__", "") in BY_THE_CLOCK
 
 
 @contextmanager
