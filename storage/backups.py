@@ -79,6 +79,22 @@ async def contents_to_copy(
     return [(row[0], row[1], row[2]) for row in await db.fetch(SELECT_TO_COPY, after, upto, limit)]
 
 
+SELECT_NEWEST = """
+    SELECT store_key
+      FROM media_contents
+     WHERE store_key IS NOT NULL
+     ORDER BY content_nid DESC
+     LIMIT $1
+"""
+
+
+async def newest_files(db: Database, limit: int) -> list[str]:
+    """The keys of files that should be in the store, the newest ones."""
+    if await db.fetchval("SELECT to_regclass('media_contents')") is None:
+        return []
+    return [row[0] for row in await db.fetch(SELECT_NEWEST, limit)]
+
+
 SELECT_EXTENT = """
     SELECT coalesce(max(content_nid), 0), count(*), coalesce(sum(size), 0)::bigint
       FROM media_contents

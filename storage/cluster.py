@@ -1,9 +1,10 @@
 """The private PostgreSQL cluster that a server keeps in its data directory.
 
 Below `<data_dir>/postgres` lie `data` (PostgreSQL's own directory), `postgres.log` and two lock
-files. Every server that uses the cluster holds `users.lock` shared: the last one to leave stops
-it, whoever started it, and a server that was killed leaves its hold by dying. `start.lock` is
-held while one of them looks, initialises and starts.
+files; `cluster_places` has what may lie there besides. Every server that uses the cluster holds
+`users.lock` shared: the last one to leave stops it, whoever started it, and a server that was
+killed leaves its hold by dying. `start.lock` is held while one of them looks, initialises and
+starts.
 
 PostgreSQL refuses to run as root. A server started as root runs it as an unprivileged user,
 which owns `data` and may be unable to pass the directories above (mode 0700 on /root, or on a
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.cluster_conf import HBA, ClusterSettings, render
+from storage.cluster_places import MAKING, PGDATA, directory_of, major_of, remove_contents, settle
+from storage.durable import make_directory, sync_directory
 from storage.postgres_binaries import (
     Binaries,
     BinariesNotFound,
@@ -73,11 +76,15 @@ class Postmaster:
 
 
 class Cluster:
-    """One private cluster; several servers may share it."""
+    """One private cluster; several servers may share it.
 
-    def __init__(self, data_dir: Path, settings: ClusterSettings) -> None:
-        self._directory = data_dir.resolve() / "postgres"
-        self._pgdata = self._directory / "data"
+    `place` is `PGDATA`, or `MAKING` for one that is to follow it (`storage/cluster_moves.py`).
+    """
+
+    def __init__(self, data_dir: Path, settings: ClusterSettings, place: str = PGDATA) -> None:
+        self._directory = directory_of(data_dir)
+        self._place = place
+        self._pgdata = self._directory / place
         self._settings = settings
         self._users_lock: IO[bytes] | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -91,6 +98,14 @@ class Cluster:
         if self._postmaster is None:
             raise ClusterError("The private PostgreSQL is not running.")
         return f"postgresql://{ROLE}@/{ROLE}?host={self._postmaster.socket_dir}"
+
+    @property
+    def _users_path(self) -> Path:
+        return self._directory / f"{self._place.replace(PGDATA, 'users')}.lock"
+
+    @property
+    def _own_socket_dir(self) -> Path:
+        return self._directory / self._place.replace(PGDATA, "socket")
 
     @property
     def log_path(self) -> Path:
@@ -126,6 +141,32 @@ class Cluster:
                 logger.error("PostgreSQL does not start: %s", error)
                 await asyncio.sleep(RESTART_PAUSE_SECONDS)
 
+    async def discard(self) -> None:
+        """Stop the cluster, if it runs, and delete all of it."""
+        if self.find_running():
+            await self.start()
+        await self.stop()
+        if self._pgdata.exists():
+            await asyncio.to_thread(remove_contents, self._pgdata)
+            self._pgdata.rmdir()
+        self._users_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._own_socket_dir.rmdir()
+
+    @contextlib.contextmanager
+    def unused(self) -> Iterator[None]:
+        """Keeps the cluster from being started; who wants to waits for the end of the block.
+
+        Raises `ClusterError` if somebody uses it.
+        """
+        make_directory(self._directory, 0o755)
+        try:
+            lock = _locked_file(self._users_path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClusterError("The database is in use; stop the server first.") from None
+        with lock:
+            yield
+
     def find_running(self) -> bool:
         """Whether the cluster runs now; if so, `dsn` tells where, without joining it."""
         self._postmaster = self._read_pid_file()
@@ -143,11 +184,13 @@ class Cluster:
             self._start_or_join()
 
     def _start_or_join(self) -> None:
-        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(self._directory, 0o755)
         if self._users_lock is None:
-            self._users_lock = _locked_file(self._directory / "users.lock", fcntl.LOCK_SH)
+            self._users_lock = _locked_file(self._users_path, fcntl.LOCK_SH)
         with _locked_file(self._directory / "start.lock", fcntl.LOCK_EX):
             try:
+                if self._place == PGDATA:
+                    settle(self._directory)
                 if (postmaster := self._read_pid_file()) is None:
                     self._launch()
                 elif not postmaster.is_ready:
@@ -168,7 +211,7 @@ class Cluster:
         self._rotate_log()
         title = f"cluster_name={self._identity()}"
         with (
-            self._pgdata_as_argument(account) as (pgdata, pass_fds),
+            _as_argument(self._pgdata, account) as (pgdata, pass_fds),
             self.log_path.open("ab") as log,
         ):
             self._child = subprocess.Popen(  # noqa: S603 - our own arguments
@@ -184,39 +227,45 @@ class Cluster:
             )
 
     def _initialise(self, binaries: Binaries, account: Account) -> None:
-        """Make the cluster with its role and its database."""
+        """Make the cluster with its role and its database; it gets its place when it is whole."""
         if self._pgdata.exists() and any(self._pgdata.iterdir()):
             raise ClusterError(
                 f"{self._pgdata} holds files but no database (an initialisation was interrupted?);"
                 " move it away and start again."
             )
-        self._pgdata.mkdir(mode=0o700, exist_ok=True)
-        os.chown(self._pgdata, account.uid, account.gid)
+        making = self._directory / MAKING
+        remove_contents(making)
+        making.mkdir(mode=0o700, exist_ok=True)
+        os.chown(making, account.uid, account.gid)
         arguments = ["--username", ROLE, "--auth=trust", "--encoding=UTF8", "--wal-segsize=1"]
         arguments += ["--data-checksums", *_locale_arguments(binaries.major)]
         if not self._settings.durable:
             arguments.append("--no-sync")
         try:
-            self._run(binaries, account, "initdb", arguments)
+            self._run(binaries, account, making, ["initdb", *arguments])
             # The database that initdb makes anyway gets our name: a second one costs 7 MB.
             rename = f"ALTER DATABASE postgres RENAME TO {ROLE};\n"
-            self._run(binaries, account, "postgres", ["--single"], ["template1"], rename)
+            self._run(binaries, account, making, ["postgres", "--single"], ["template1"], rename)
         except ClusterError:
-            _remove_contents(self._pgdata)
+            remove_contents(making)
             raise
+        if making != self._pgdata:
+            making.replace(self._pgdata)
+        sync_directory(self._directory)
 
     def _run(
         self,
         binaries: Binaries,
         account: Account,
-        program: str,
+        directory: Path,
         before: list[str],
         after: list[str] | None = None,
         text: str = "",
     ) -> None:
-        with self._pgdata_as_argument(account) as (pgdata, pass_fds):
+        program, *arguments = before
+        with _as_argument(directory, account) as (pgdata, pass_fds):
             done = subprocess.run(  # noqa: S603 - our own arguments
-                [binaries.program(program), *before, "-D", pgdata, *(after or [])],
+                [binaries.program(program), *arguments, "-D", pgdata, *(after or [])],
                 input=text,
                 capture_output=True,
                 text=True,
@@ -304,17 +353,15 @@ class Cluster:
         pid_file.unlink(missing_ok=True)
 
     def _binaries(self) -> Binaries:
-        try:
-            major = int((self._pgdata / "PG_VERSION").read_text())
-        except FileNotFoundError:
-            major = None
-        return find_binaries(self._settings.binaries, major)
+        return find_binaries(self._settings.binaries, major_of(self._pgdata))
 
     # -- users, directories -----------------------------------------------------------------
 
     def _account(self) -> Account:
         """Who runs PostgreSQL: ourselves, or the owner of the data, or an unprivileged user."""
-        owner = self._pgdata.stat().st_uid if self._pgdata.exists() else None
+        # One that is to follow another belongs to the same user.
+        places = (self._pgdata, self._directory / PGDATA)
+        owner = next((place.stat().st_uid for place in places if place.exists()), None)
         if os.geteuid() != 0:
             if owner is not None and owner != os.geteuid():
                 raise ClusterError(
@@ -329,7 +376,7 @@ class Cluster:
 
     def _socket_dir(self, account: Account) -> Path:
         """A short directory for the socket that only `account` (and root) can enter."""
-        preferred = self._directory / "socket"
+        preferred = self._own_socket_dir
         if len(os.fsencode(preferred)) <= LONGEST_SOCKET_DIR and _can_reach(preferred, account):
             chosen = preferred
         else:
@@ -345,18 +392,6 @@ class Cluster:
                 "PostgreSQL's socket; remove it and start again."
             )
         return chosen
-
-    @contextlib.contextmanager
-    def _pgdata_as_argument(self, account: Account) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """The directory as PostgreSQL can open it, and the descriptors to pass on for that."""
-        if _can_reach(self._pgdata, account):
-            yield str(self._pgdata), ()
-            return
-        descriptor = os.open(self._pgdata, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            yield f"/proc/self/fd/{descriptor}", (descriptor,)
-        finally:
-            os.close(descriptor)
 
     def _write_owned(self, name: str, text: str, account: Account) -> None:
         path = self._pgdata / name
@@ -436,6 +471,19 @@ def _locked_file(path: Path, operation: int) -> IO[bytes]:
         opened.close()
         raise
     return opened
+
+
+@contextlib.contextmanager
+def _as_argument(pgdata: Path, account: Account) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The directory as PostgreSQL can open it, and the descriptors to pass on for that."""
+    if _can_reach(pgdata, account):
+        yield str(pgdata), ()
+        return
+    descriptor = os.open(pgdata, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}", (descriptor,)
+    finally:
+        os.close(descriptor)
 
 
 def _as_user(account: Account) -> dict[str, Any]:
@@ -534,13 +582,3 @@ def _locale_arguments(major: int) -> list[str]:
 
 def _all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _remove_contents(directory: Path) -> None:
-    """Empty a directory that initdb left half made, so that the next start may try again."""
-    for entry in directory.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _remove_contents(entry)
-            entry.rmdir()
-        else:
-            entry.unlink()

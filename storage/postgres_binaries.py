@@ -25,6 +25,12 @@ HOW_TO_GET_ONE = (
     "its bin directory in database.binaries, or set database.url to a database server."
 )
 
+HOW_TO_MOVE = (
+    "To move to the one that is here: stop the server, run `hearth backup FILE --media index` with "
+    "what ran it before, and `hearth restore FILE --nothing-lost` with this. The former database "
+    "is kept."
+)
+
 
 class BinariesNotFound(Exception):
     """There is no PostgreSQL here that can serve."""
@@ -76,7 +82,8 @@ def _not_found(preference: str, major: int | None, found: list[Binaries]) -> str
     else:
         wanted = f"No PostgreSQL {OLDEST_MAJOR} or newer was found"
     seen = ", ".join(f"{b.major} in {b.bin_dir}" for b in found) or "none"
-    return f"{wanted} (database.binaries is {preference!r}; found: {seen}). {HOW_TO_GET_ONE}"
+    cure = HOW_TO_GET_ONE if major is None or not found else HOW_TO_MOVE
+    return f"{wanted} (database.binaries is {preference!r}; found: {seen}). {cure}"
 
 
 def _candidates(preference: str) -> Iterator[Binaries]:

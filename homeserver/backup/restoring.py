@@ -23,6 +23,7 @@ from homeserver.backup.checking import Checked, part_of
 from homeserver.backup.contents import DATABASE, MEDIA, Head, KeptFile
 from homeserver.backup.files import MOST_BYTES, target_of
 from homeserver.clock import Clock
+from homeserver.config.settings import Settings
 from homeserver.media.incoming import Incoming
 from homeserver.media.store import Store
 from migrations.apply import apply_migrations, check_applied, load_migrations
@@ -78,16 +79,32 @@ def is_under_way(data_dir: Path) -> bool:
     return (data_dir / MARK).exists()
 
 
-def check_space(directory: Path, checked: Checked, *, with_rows: bool) -> None:
-    """Raise `RestoreRefused` if what is restored does not fit; rows may go to another machine."""
-    manifest = checked.manifest
+def check_space(checked: Checked, settings: Settings) -> None:
+    """Raise `RestoreRefused` if what is restored does not fit on the disks here.
+
+    Rows may go to another machine, and media to a bucket.
+    """
+    manifest, media = checked.manifest, settings.media
     rows = sum(part.size for name, part in manifest.parts.items() if name.startswith(DATABASE))
-    needed = manifest.media_bytes + (ROWS_GROW * rows if with_rows else 0)
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise RestoreRefused(
-            f"{directory} has {free >> 20} MiB left, and about {needed >> 20} MiB are needed."
-        )
+    needed: dict[Path, int] = {}
+    if not settings.database.url:
+        _add_need(needed, settings.server.data_dir, ROWS_GROW * rows)
+    if not media.s3.bucket:
+        _add_need(needed, media.directory, manifest.media_bytes)
+    for directory, size in needed.items():
+        free = shutil.disk_usage(directory).free
+        if free < size:
+            raise RestoreRefused(
+                f"{directory} has {free >> 20} MiB left, and about {size >> 20} MiB are needed."
+            )
+
+
+def _add_need(needed: dict[Path, int], directory: Path, size: int) -> None:
+    """Note that something goes into a directory, which need not be there yet, on its disk."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    same = (path for path in needed if path.stat().st_dev == there.stat().st_dev)
+    place = next(same, there)
+    needed[place] = needed.get(place, 0) + size
 
 
 def find_differing(path: Path, files: tuple[KeptFile, ...], place: tuple[Path, Path]) -> list[Path]:

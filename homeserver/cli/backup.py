@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CREATE = "create"
 STANDARD_OUTPUT = Path("-")
+ONLY_INDEX = "only the index, no files"
 
 
 class CreatesByDefault(TyperGroup):
@@ -52,8 +53,9 @@ def create(
         Literal["all", "index"] | None,
         typer.Option(
             "--media",
-            help="Whether files that users sent are in it, or only what the database knows of "
-            "them. By default they are if they are kept in a directory.",
+            help="all: with the files that users sent. index: only with what the database knows "
+            "of them; the files are yours to keep. By default all if they are kept in a directory, "
+            "index if in a bucket.",
         ),
     ] = None,
     keep: Annotated[
@@ -115,7 +117,7 @@ def verify(
     shape = f"migration {len(head.migrations)}, from PostgreSQL {head.postgres}"
     typer.echo(f"  database   {rows} rows, {shape}")
     files = f"{manifest.media_files} files, {in_units(manifest.media_bytes)}"
-    typer.echo(f"  media      {files if head.media == 'all' else 'not in it'}")
+    typer.echo(f"  media      {files if head.media == 'all' else ONLY_INDEX}")
     typer.echo(f"  files      {', '.join(Path(kept.path).name for kept in head.files)}")
     _warn_of_missing(manifest.media_missing)
 
@@ -141,6 +143,7 @@ async def _create(settings: "Settings", config_file: Path, path: Path, media: st
 
 
 async def _write(source: "Source", path: Path) -> "LastBackup":
+    from homeserver.backup.contents import INDEX
     from homeserver.backup.making import Backup, measure
     from homeserver.backup.target import check_space, written
 
@@ -155,7 +158,8 @@ async def _write(source: "Source", path: Path) -> "LastBackup":
         with written(path) as file:
             backup = Backup(source, file.write, progress)
             done = await backup.make()
-    typer.echo(f"Wrote {path}, {in_units(done.size)}.")
+    left_out = f"; of media {ONLY_INDEX}" if done.media == INDEX else ""
+    typer.echo(f"Wrote {path}, {in_units(done.size)}{left_out}.")
     _warn_of_missing(backup.manifest.media_missing)
     return done
 

@@ -22,6 +22,7 @@ from homeserver.appservices.registrations import (
 from homeserver.cli.call_checks import check_calls
 from homeserver.cli.database import database_of
 from homeserver.cli.finding import Finding, State
+from homeserver.cli.media_checks import check_media
 from homeserver.cli.network_checks import (
     check_certificates,
     check_clock,
@@ -158,13 +159,17 @@ def check_disk(data_dir: Path) -> Finding:
 
 
 async def check_database(settings: Settings) -> list[Finding]:
-    """The database answers, is recent enough, has a known shape, and was backed up of late."""
+    """The database answers, has a known shape, was backed up of late, and media are there."""
     subject = "database"
     try:
         async with database_of(settings) as dsn:
             connection = await asyncpg.connect(dsn, timeout=10)
             try:
-                return [await _check_connection(connection), *await _check_backup(connection)]
+                return [
+                    await _check_connection(connection),
+                    await check_media(settings, connection),
+                    *await _check_backup(connection),
+                ]
             finally:
                 await connection.close()
     except (ClusterError, BinariesNotFound) as error:

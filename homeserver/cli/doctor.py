@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def doctor(config: ConfigOption = None) -> None:
     """Find out what is wrong with this server, and how to mend it.
 
-    Looks at the configuration, permissions, disk, database, ports, mail, calls, clock, DNS,
-    well-known files and certificates. Ends with status 1 if something fails.
+    Looks at the configuration, permissions, disk, database, media, ports, mail, calls, clock,
+    DNS, well-known files and certificates. Ends with status 1 if something fails.
     """
     findings = asyncio.run(examine(config))
     width = max(len(finding.subject) for finding in findings)

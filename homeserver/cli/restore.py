@@ -2,8 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +19,11 @@ from homeserver.cli.errors import CommandError
 from homeserver.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from homeserver.backup.checking import Checked
     from homeserver.backup.restoring import Terms
+    from homeserver.cli.finding import Finding
     from homeserver.config.settings import Settings
 
 ENVIRONMENT_FILE = "hearth.env"
@@ -112,51 +120,98 @@ def _settings_for(file: Path, checked: "Checked", config_file: Path) -> "Setting
 async def _restore(
     file: Path, checked: "Checked", config_file: Path, settings: "Settings", terms: "Terms"
 ) -> None:
-    from homeserver.backup.contents import DATABASE
-    from homeserver.backup.restoring import (
-        check_database,
-        check_space,
-        is_under_way,
-        marked,
-        restore_database,
-        restore_media,
-    )
-    from homeserver.building.media import build_store
-    from homeserver.cli.database import database_of
+    from homeserver.backup.restoring import check_database, check_space, is_under_way
+    from homeserver.cli.media_checks import check_media
     from homeserver.cli.run import make_data_dir
-    from homeserver.clock import system_clock
-    from homeserver.media.incoming import Incoming
     from storage.database import connect
 
-    data_dir = settings.server.data_dir
-    make_data_dir(data_dir)
-    if not is_under_way(data_dir):
-        check_space(data_dir, checked, with_rows=not settings.database.url)
-    incoming = Incoming(settings.media.directory / "incoming")
-    rows = sum(p.size for n, p in checked.manifest.parts.items() if n.startswith(DATABASE))
-    async with database_of(settings) as dsn:
+    make_data_dir(settings.server.data_dir)
+    if not is_under_way(settings.server.data_dir):
+        check_space(checked, settings)
+    async with _database_for(checked, settings, terms) as (dsn, guard):
         connection = await connect(dsn)
         try:
             await check_database(connection, overwrite=terms.overwrite)
             _check_key(file, checked, config_file, settings, overwrite=terms.overwrite)
-            with marked(data_dir):
+            with guard:
                 _restore_files(file, checked, config_file, settings, overwrite=terms.overwrite)
-                with progress_bar("Files", checked.manifest.media_bytes) as progress:
-                    store = build_store(settings.media, incoming)
-                    await restore_media(file, store, incoming, progress)
-                with progress_bar("Database", rows) as progress:
-                    left_out = await restore_database(
-                        file, checked, connection, system_clock, terms, progress
-                    )
+                left_out = await _restore_contents(file, checked, settings, connection, terms)
             await connection.execute("ANALYZE")
+            media = await check_media(settings, connection)
         finally:
             await connection.close()
+    _tell(checked, media, left_out)
+
+
+@asynccontextmanager
+async def _database_for(
+    checked: "Checked", settings: "Settings", terms: "Terms"
+) -> "AsyncIterator[tuple[str, AbstractContextManager[None]]]":
+    """The URL of the database to fill, and what keeps a server from starting meanwhile.
+
+    A present database that cannot be used here needs no such thing: it stays as it is until the new
+    one has everything.
+    """
+    from homeserver.backup.restoring import marked
+    from homeserver.cli.database import database_of
+    from homeserver.config.cluster import cluster_settings
+    from storage.cluster_moves import following_cluster, former_clusters, is_usable
+
+    data_dir, cluster = settings.server.data_dir, cluster_settings(settings.database)
+    if settings.database.url or is_usable(data_dir, cluster):
+        async with database_of(settings) as dsn:
+            yield dsn, marked(data_dir)
+        return
+    _check_nothing_lost(data_dir, checked, terms)
+    async with following_cluster(data_dir, cluster) as dsn:
+        yield dsn, nullcontext()
+    typer.echo(f"The former database is kept as {former_clusters(data_dir)[-1]}.")
+
+
+async def _restore_contents(
+    file: Path,
+    checked: "Checked",
+    settings: "Settings",
+    connection: "asyncpg.Connection",
+    terms: "Terms",
+) -> list[str]:
+    """Restore files of media, then the database; the tables that were left out."""
+    from homeserver.backup.contents import DATABASE
+    from homeserver.backup.restoring import restore_database, restore_media
+    from homeserver.building.media import build_store
+    from homeserver.clock import system_clock
+    from homeserver.media.incoming import Incoming
+
+    incoming = Incoming(settings.media.directory / "incoming")
+    with progress_bar("Files", checked.manifest.media_bytes) as progress:
+        await restore_media(file, build_store(settings.media, incoming), incoming, progress)
+    rows = sum(p.size for n, p in checked.manifest.parts.items() if n.startswith(DATABASE))
+    with progress_bar("Database", rows) as progress:
+        return await restore_database(file, checked, connection, system_clock, terms, progress)
+
+
+def _tell(checked: "Checked", media: "Finding", left_out: list[str]) -> None:
+    """Say what the operator should know of a restore that is complete."""
+    from homeserver.backup.contents import INDEX
+    from homeserver.cli.finding import State
+
     for name in left_out:
         typer.echo(f"warning: the table {name} is none of hearth's, and was left out.", err=True)
-    if checked.head.media != "all":
-        typer.echo(
-            "The backup has no files of media: put them back where they were, then see "
-            "`hearth media check`."
+    if media.state is State.FAIL:
+        typer.echo(f"warning: {media.message}", err=True)
+    elif checked.head.media == INDEX:
+        typer.echo(f"The backup has only the index of media. {media.message}")
+
+
+def _check_nothing_lost(data_dir: Path, checked: "Checked", terms: "Terms") -> None:
+    """Raise `CommandError` if it is said that nothing was lost, and the database was used since."""
+    from storage.cluster_moves import was_used_since
+
+    began_s, ended_s = checked.head.made_ts / 1000, checked.manifest.finished_ts / 1000
+    if terms.nothing_lost and was_used_since(data_dir, began_s, ended_s):
+        raise CommandError(
+            "The database was used after this backup was made, so something would be lost: stop "
+            "the server, then make another backup. If that cannot be, leave --nothing-lost away."
         )
 
 

@@ -7,6 +7,7 @@ import typer
 
 from homeserver.cli.configuration import ConfigOption
 from homeserver.cli.doctor import mark
+from homeserver.cli.errors import CommandError
 
 WILL_CHANGE = 3
 """The status of a check that found changes to make and nothing in their way."""
@@ -16,13 +17,34 @@ def upgrade(
     check: Annotated[
         bool, typer.Option("--check", help="Only say what would happen; changes nothing.")
     ] = False,
+    postgres: Annotated[
+        bool,
+        typer.Option(
+            "--postgres",
+            help="Move the private database to the newest PostgreSQL that is here.",
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Bring the database to the shape of the installed version, as `hearth run` does at its start.
 
     With --check it ends with status 0 if there is nothing to do, 3 if the database will be changed
     and nothing is in the way, and 1 if something has to be mended first.
+
+    With --postgres the server has to be stopped. The present database stays as it is until the new
+    one is complete, and is kept then; if it is interrupted, it may be run again.
     """
+    if postgres and not check:
+        from homeserver.backup.archive import ArchiveDamaged
+        from homeserver.backup.making import BackupFailed
+        from homeserver.backup.restoring import RestoreRefused
+        from homeserver.cli.postgres_upgrade import move_to_newest
+
+        try:
+            asyncio.run(move_to_newest(config))
+        except (ArchiveDamaged, BackupFailed, RestoreRefused) as error:
+            raise CommandError(str(error)) from error
+        return
     from homeserver.cli.finding import State
     from homeserver.cli.upgrade_checks import look_ahead
 

