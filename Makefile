@@ -14,9 +14,9 @@ COMPILE := $(VENV)-lock/bin/pip-compile --quiet --no-header --generate-hashes --
 # The Python that has Synapse; it is installed unless another one is named.
 SYNAPSE_PYTHON ?= $(abspath $(VENV)-synapse/bin/python)
 
-# The LiveKit server of `make calls`; Go builds it unless another one is named. Later versions need
-# modules that Go cannot fetch.
-LIVEKIT := github.com/livekit/livekit-server/cmd/server@v1.13.5
+# The LiveKit server of `make calls`; Go builds it, as for the image, unless another one is named.
+# Later versions need modules that Go cannot fetch.
+LIVEKIT := github.com/livekit/livekit-server/cmd/server
 LIVEKIT_SERVER ?= $(abspath $(VENV)-calls/livekit/server)
 
 # The browser of `make clients`, unless another one is named.
@@ -45,7 +45,8 @@ calls: $(VENV)/installed-for-tests $(VENV)-calls/installed $(if $(and $(CHROMIUM
 	@command -v go > /dev/null || test -x $(LIVEKIT_SERVER) || \
 		echo "LiveKit cannot be built without Go; install it, or name a LiveKit: make calls LIVEKIT_SERVER=…" >&2
 	@test -x $(LIVEKIT_SERVER) || ! command -v go > /dev/null || { echo "building $(LIVEKIT)"; \
-		CGO_ENABLED=0 GOBIN=$(dir $(LIVEKIT_SERVER)) go install -trimpath -ldflags="-s -w" $(LIVEKIT); }
+		CGO_ENABLED=0 go build -C docker/livekit -trimpath -buildvcs=false -ldflags="-s -w" \
+			-o $(LIVEKIT_SERVER) $(LIVEKIT); }
 	LIVEKIT_SERVER=$(LIVEKIT_SERVER) LIVEKIT_PYTHON=$(abspath $(VENV)-calls/bin/python) \
 		CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m calls tests/calls tests/clients/test_calls.py
 

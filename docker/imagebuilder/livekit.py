@@ -1,9 +1,10 @@
 """The image of LiveKit, which carries group calls: one program, built by Go for any machine.
 
-Go's own client fetches the source and checks it against Go's database of hashes; the program tells
-which modules it was built of, and by which hashes.
+Go's own client fetches the source of all modules that docker/livekit lists, and checks it against
+the hashes there; the program tells which modules it was built of, and by which hashes.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,7 +19,9 @@ from imagebuilder.tree import Directory, File, Tree, merged, read_directory, wit
 
 NAME = "livekit"
 VERSION = "1.13.5"
-MODULE = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"
+MODULES = Path(__file__).parents[1] / "livekit"
+"""What is built: a Go module that names the server as its tool."""
+PACKAGE = "github.com/livekit/livekit-server/cmd/server"
 PROGRAM = "usr/bin/livekit-server"
 LINKED = "-ldflags=-s -w -buildid="
 """Without symbols, and the same wherever it is built."""
@@ -48,32 +51,37 @@ class GoModule:
 
 def build_program(architecture: Architecture, directory: Path) -> Path:
     """Have Go build the server, or find it built. Raises `GoFailed`."""
-    folder = directory / f"{NAME}-{VERSION}-{architecture.name}"
+    folder = directory / f"{NAME}-{VERSION}-{source_digest()[:12]}-{architecture.name}"
     program = folder / "server"
     if program.is_file():
         return program
     if shutil.which("go") is None:
         raise GoFailed("There is no Go, which builds LiveKit.")
-    gopath = folder / "go"
     environment = {
         **os.environ,
         "CGO_ENABLED": "0",
         "GOARCH": architecture.oci,
         "GOARM": "7",
-        "GOMODCACHE": said_by_go("env", "GOMODCACHE").strip(),
         "GOOS": "linux",
-        "GOPATH": str(gopath),
     }
-    environment.pop("GOBIN", None)
-    run_go("install", "-trimpath", LINKED, MODULE, environment=environment)
-    # Go puts what is not for this machine into a folder of its own.
-    (made,) = (gopath / "bin").rglob("server")
+    made = folder.resolve() / "made"
+    built = ("-trimpath", "-buildvcs=false", LINKED, "-o", str(made), PACKAGE)
+    run_go("build", "-C", str(MODULES), *built, environment=environment)
     made.rename(program)
     return program
 
 
+def source_digest() -> str:
+    """A hash of what names the modules, and of those that are here."""
+    digest = hashlib.sha256()
+    for path in sorted(MODULES.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(MODULES)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def modules_of(program: Path) -> list[GoModule]:
-    """What a program says of its modules."""
+    """What a program says of its modules, but for those that are here."""
     lines = [
         line.split("\t")[1:] for line in said_by_go("version", "-m", str(program)).splitlines()
     ]

@@ -199,7 +199,12 @@ def test_bundles_are_run_with_this_routers_directories(ready: Router) -> None:
     ]
     assert livekit["mounts"][1]["source"] == "/etc/hearth/livekit"
     assert hearth["process"]["env"] == ["PATH=/usr/bin"]
-    assert livekit["process"]["env"] == ["GOGC=40", "GOMEMLIMIT=40MiB", "PATH=/usr/bin"]
+    assert livekit["process"]["env"] == [
+        "GOGC=40",
+        "GOMEMLIMIT=100MiB",
+        "GODEBUG=memprofilerate=0",
+        "PATH=/usr/bin",
+    ]
 
 
 # -- the second run ---------------------------------------------------------------------------

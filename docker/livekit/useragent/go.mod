@@ -1,0 +1,3 @@
+module github.com/ua-parser/uap-go
+
+go 1.21
