@@ -1,6 +1,6 @@
 """The memory of hearth and its PostgreSQL on a router: idle, and at work for ten people.
 
-    python -m bench.router_budget LAUNCHER [--limit-mib 160] [--seconds 60]
+    python -m bench.router_budget LAUNCHER [--limit-mib 160] [--seconds 60] [--livekit LIVEKIT]
 
 LAUNCHER is tests/peers/hearth-launcher. The server is started inside a memory cgroup of the kernel
 that ends it if it takes more than the limit, file cache included (as root; without root it runs
@@ -11,6 +11,11 @@ thumbnails; a second hearth outside the cgroup, with a user in one of the rooms,
 Memory is counted twice: "pss" as the kernel shares it out, in which the second server and whatever
 else runs from the same files take their part; and "alone", as if nothing else did: anonymous and
 shared memory of all processes, and the pages of files once.
+
+With LIVEKIT, the program, everything of a router runs: the nginx of the set-up is before the
+server, LiveKit has a cgroup of its own, of 65,000,000 bytes, and two of the ten are in a call all
+the while. LIVEKIT_PYTHON in the environment is the Python that has its client library (`make calls`
+makes one).
 """
 
 import argparse
@@ -22,9 +27,14 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +44,9 @@ import aiohttp
 
 from bench.bandwidth import FILTER, User, ready, register
 from bench.media import MEBIBYTE, UPLOAD, family, free_ports
+from bench.memory_cgroup import Cgroup, fresh_copy, memory_cgroup, usual_disk
+from bench.router_call import SETTINGS as TOLD_OF_LIVEKIT
+from bench.router_call import Beside, beside, call_of, own_network
 from bench.sliding_sync import PATH as SLIDING_PATH
 from bench.sliding_sync import request as sliding_request
 from bench.thumbnails import write_picture
@@ -44,6 +57,7 @@ PEOPLE = 10
 ROOMS = 5
 IDLE_BUDGET_MIB = 100
 LOAD_BUDGET_MIB = 150
+LIVEKIT_BUDGET_BYTES = 65_000_000
 SETTLE_S = 10
 SAMPLE_S = 0.5
 WRITES_EVERY_S = 2.0
@@ -54,8 +68,6 @@ SIGNS = {"Rss:": 1, "Anonymous:": -1}
 """What of a mapping is the file's: all that is in memory, without what was written to."""
 NO_FILES = ("/dev/", "/SYSV", "/memfd")
 """Shared memory appears under such names."""
-CGROUP_1 = Path("/sys/fs/cgroup/memory")
-CGROUP_2 = Path("/sys/fs/cgroup")
 
 
 def main() -> None:
@@ -63,30 +75,79 @@ def main() -> None:
     parser.add_argument("launcher", type=Path)
     parser.add_argument("--limit-mib", type=int, default=160)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--livekit", type=Path)
     asked = parser.parse_args()
     os.environ.setdefault(SWITCH, "true")
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hearth-bench-")))
         directory.chmod(0o755)
-        with memory_cgroup(asked.limit_mib * MEBIBYTE) as cgroup:
-            within = asyncio.run(run(asked.launcher, directory, cgroup, asked.seconds))
+        cgroup = stack.enter_context(memory_cgroup(asked.limit_mib * MEBIBYTE))
+        surroundings: Surroundings = nothing_beside
+        told: dict[str, str] = {}
+        if asked.livekit is not None:
+            stack.enter_context(own_network())
+            surroundings = stack.enter_context(with_livekit(asked.livekit, directory))
+            told = TOLD_OF_LIVEKIT
+        router = Router(asked.launcher, directory, cgroup, surroundings, told)
+        within = asyncio.run(run(router, asked.seconds))
     sys.exit(0 if within else 1)
 
 
-async def run(launcher: Path, directory: Path, cgroup: "Cgroup", seconds: int) -> bool:
-    picture = make_picture(directory)
-    authority = make_authority(directory)
+Surroundings = Callable[["Server"], AbstractAsyncContextManager[Beside | None]]
+"""Starts what runs beside a server."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """What runs on the router, and how."""
+
+    launcher: Path
+    directory: Path
+    cgroup: Cgroup
+    surroundings: Surroundings
+    told: dict[str, str]
+    """Settings of the server, as its environment has them."""
+
+
+@asynccontextmanager
+async def nothing_beside(_ours: "Server") -> AsyncIterator[None]:
+    yield None
+
+
+@contextmanager
+def with_livekit(livekit: Path, directory: Path) -> Iterator[Surroundings]:
+    """LiveKit within its budget, and nginx; what LiveKit took is told at the end."""
+    with (
+        usual_disk(directory) as disk,
+        memory_cgroup(LIVEKIT_BUDGET_BYTES, "livekit") as bounds,
+    ):
+        program = fresh_copy(livekit, disk)
+        yield lambda ours: beside(program, directory, ours.http, bounds)
+        print(f"LiveKit: {bounds.verdict()}")
+
+
+async def run(router: Router, seconds: int) -> bool:
+    picture = make_picture(router.directory)
+    authority = make_authority(router.directory)
+    ours_in, theirs_in = router.directory / "ours", router.directory / "theirs"
     async with (
-        started(launcher, directory / "ours", authority, cgroup.join) as ours,
-        started(launcher, directory / "theirs", authority, ()) as theirs,
+        started(router.launcher, ours_in, authority, router.cgroup.join, router.told) as ours,
+        started(router.launcher, theirs_in, authority) as theirs,
+        router.surroundings(ours) as others,
+        AsyncExitStack() as stack,
     ):
         await asyncio.sleep(SETTLE_S)
         idle = take_sample(ours.process)
         print_sample("idle, empty", idle)
-        people = [await register(ours.session, f"user{n}") for n in range(PEOPLE)]
+        session = others.session if others else ours.session
+        people = [await register(session, f"user{n}") for n in range(PEOPLE)]
         friend = await register(theirs.session, "friend")
         life = Life(people, friend, await make_rooms(people, friend, ours.name), picture)
+        if others:
+            await stack.enter_async_context(call_of(people[:2], life.rooms[0]))
         samples = await watched(ours.process, life.live(seconds))
+        if others:
+            print_beside(others)
         print_sample("at work, mean", mean(samples))
         worst = max(samples, key=lambda one: one.alone)
         print_sample("at work, most", worst)
@@ -95,7 +156,7 @@ async def run(launcher: Path, directory: Path, cgroup: "Cgroup", seconds: int) -
     print(f"messages {life.written}, pictures {life.pictures}, thumbnails {life.thumbnails},")
     print(f"answers of sync {life.heard}, messages of the other server heard {life.from_afar}")
     print(f"failed requests: {life.failures}")
-    print(cgroup.verdict())
+    print(router.cgroup.verdict())
     return (
         idle.alone <= IDLE_BUDGET_MIB * MEBIBYTE
         and worst.alone <= LOAD_BUDGET_MIB * MEBIBYTE
@@ -187,6 +248,11 @@ def print_sample(title: str, sample: Sample) -> None:
     print(f"{title:15} alone {alone:6.1f} MiB ({parts}); pss {pss:6.1f} MiB", flush=True)
 
 
+def print_beside(others: Beside) -> None:
+    sizes = (f"{name} {size / MEBIBYTE:.1f} MiB" for name, size in others.sizes().items())
+    print(f"{'beside, pss':15} {', '.join(sizes)}", flush=True)
+
+
 async def watched(process: int, work: Any) -> list[Sample]:
     """Samples taken while some work is done."""
     samples: list[Sample] = []
@@ -202,70 +268,6 @@ async def watched(process: int, work: Any) -> list[Sample]:
     return samples
 
 
-# -- bounds -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Cgroup:
-    """A cgroup that bounds memory; without a directory there are no bounds."""
-
-    directory: Path | None
-    limit: int
-
-    @property
-    def join(self) -> tuple[str, ...]:
-        """The command in front of another that has it run inside."""
-        if self.directory is None:
-            return ()
-        return ("sh", "-c", f'echo $$ > {self.directory}/cgroup.procs && exec "$@"', "sh")
-
-    def verdict(self) -> str:
-        if self.directory is None:
-            return "no memory cgroup can be made here: the run was not bounded"
-        peak, ended = self._read("memory.max_usage_in_bytes", "memory.peak"), self._ended()
-        return (
-            f"cgroup of {self.limit // MEBIBYTE} MiB: at most {peak / MEBIBYTE:.1f} MiB with all"
-            f" file cache, {ended} processes ended for want of memory"
-        )
-
-    def _read(self, *names: str) -> int:
-        assert self.directory is not None
-        for name in names:
-            with contextlib.suppress(OSError):
-                return int((self.directory / name).read_text())
-        return 0
-
-    def _ended(self) -> int:
-        assert self.directory is not None
-        for name in ("memory.oom_control", "memory.events"):
-            with contextlib.suppress(OSError):
-                lines = (self.directory / name).read_text().splitlines()
-                return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-        return 0
-
-
-@contextmanager
-def memory_cgroup(limit: int) -> Iterator[Cgroup]:
-    """A new cgroup, of whichever version the machine has."""
-    is_first = (CGROUP_1 / "memory.limit_in_bytes").exists()
-    directory = (CGROUP_1 if is_first else CGROUP_2) / f"hearth-bench-{os.getpid()}"
-    try:
-        directory.mkdir()
-        name = "memory.limit_in_bytes" if is_first else "memory.max"
-        (directory / name).write_text(str(limit))
-    except OSError:
-        yield Cgroup(None, limit)
-        return
-    try:
-        yield Cgroup(directory, limit)
-    finally:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-                break
-            time.sleep(0.1)
-
-
 # -- servers ------------------------------------------------------------------------------------
 
 
@@ -274,6 +276,7 @@ class Server:
     name: str
     process: int
     session: aiohttp.ClientSession
+    http: int
 
 
 def make_authority(directory: Path) -> tuple[Path, Path]:
@@ -288,26 +291,32 @@ def make_authority(directory: Path) -> tuple[Path, Path]:
 
 @asynccontextmanager
 async def started(
-    launcher: Path, directory: Path, authority: tuple[Path, Path], before: tuple[str, ...]
+    launcher: Path,
+    directory: Path,
+    authority: tuple[Path, Path],
+    before: tuple[str, ...] = (),
+    told: dict[str, str] = {},  # noqa: B006 - nobody changes it
 ) -> AsyncIterator[Server]:
-    """A server that answers, behind the command `before`."""
+    """A server that answers, behind the command `before`, told more by its environment."""
     http, tls = free_ports(2)
     name = f"127.0.0.1:{tls}"
     arguments = ("start", name, "127.0.0.1", directory, *authority)
-    process = launch([*before, launcher, *arguments], http, tls)
+    process = launch([*before, launcher, *arguments], http, tls, told)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{http}") as session:
             await ready(session)
-            yield Server(name, process.pid, session)
+            yield Server(name, process.pid, session, http)
     finally:
         process.terminate()
         process.wait()
 
 
-def launch(command: list[str | Path], http: int, tls: int) -> "subprocess.Popen[bytes]":
+def launch(
+    command: list[str | Path], http: int, tls: int, told: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         command,
-        env={**os.environ, "HTTP_PORT": str(http), "TLS_PORT": str(tls)},
+        env={**os.environ, **told, "HTTP_PORT": str(http), "TLS_PORT": str(tls)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

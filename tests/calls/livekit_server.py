@@ -64,6 +64,12 @@ class LiveKitServer:
         self._log = directory / "livekit.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process, which runs."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it, and wait until it listens."""
         command = [os.environ["LIVEKIT_SERVER"], "--config", str(self._config)]

@@ -29,6 +29,7 @@ class Proxy:
     http: int
     directory: Path
     certificate: Path
+    pid: int
 
     @property
     def url(self) -> str:
@@ -119,7 +120,7 @@ async def proxied(
     )
     try:
         await listening(https, process, directory / "log")
-        yield Proxy(https, federation, http, directory, made.certificate)
+        yield Proxy(https, federation, http, directory, made.certificate, process.pid)
     finally:
         process.terminate()
         process.wait()
