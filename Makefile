@@ -45,7 +45,7 @@ calls: $(VENV)/installed-for-tests $(VENV)-calls/installed $(if $(and $(CHROMIUM
 	@command -v go > /dev/null || test -x $(LIVEKIT_SERVER) || \
 		echo "LiveKit cannot be built without Go; install it, or name a LiveKit: make calls LIVEKIT_SERVER=…" >&2
 	@test -x $(LIVEKIT_SERVER) || ! command -v go > /dev/null || { echo "building $(LIVEKIT)"; \
-		CGO_ENABLED=0 go build -C docker/livekit -trimpath -buildvcs=false -ldflags="-s -w" \
+		CGO_ENABLED=0 go build -C docker/livekit-server -trimpath -buildvcs=false -ldflags="-s -w" \
 			-o $(LIVEKIT_SERVER) $(LIVEKIT); }
 	LIVEKIT_SERVER=$(LIVEKIT_SERVER) LIVEKIT_PYTHON=$(abspath $(VENV)-calls/bin/python) \
 		CHROMIUM=$(CHROMIUM) $(VENV)/bin/pytest -m calls tests/calls tests/clients/test_calls.py

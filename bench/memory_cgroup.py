@@ -114,7 +114,7 @@ def usual_disk(directory: Path) -> Iterator[Path]:
     try:
         subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
         # Read past the cache of the file that it is in, which would count a second time.
-        attach = ["losetup", "--find", "--show", "--direct-io=on", image]
+        attach = ["losetup", "--find", "--show", "--direct-io=on", str(image)]
         device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         print("no disk of its own can be made here: how much is read at once may spoil the figures")

@@ -1,7 +1,7 @@
 """The image of LiveKit, which carries group calls: one program, built by Go for any machine.
 
-Go's own client fetches the source of all modules that docker/livekit lists, and checks it against
-the hashes there; the program tells which modules it was built of, and by which hashes.
+Go's own client fetches the source of all modules that docker/livekit-server lists, and checks it
+against the hashes there; the program tells which modules it was built of, and by which hashes.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from imagebuilder.tree import Directory, File, Tree, merged, read_directory, wit
 
 NAME = "livekit"
 VERSION = "1.13.5"
-MODULES = Path(__file__).parents[1] / "livekit"
+MODULES = Path(__file__).parents[1] / "livekit-server"
 """What is built: a Go module that names the server as its tool."""
 PACKAGE = "github.com/livekit/livekit-server/cmd/server"
 PROGRAM = "usr/bin/livekit-server"
