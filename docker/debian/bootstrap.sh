@@ -129,7 +129,7 @@ platform_start() {
         *) systemctl start "$unit" ;;
         esac
     done
-    if [ "$CERTIFICATE" = acme ] && ! has_certificate; then
+    if [ "$CERTIFICATE" = acme ] && { [ "$NAMES_MISSING" = yes ] || ! has_certificate; }; then
         say "  ask for the certificate"
         request_certificate
     fi
@@ -181,7 +181,7 @@ platform_request_certificate() {
 
 request_certificate() {
     set -- certonly --webroot --webroot-path "$NGINX_WEBROOT" --non-interactive --agree-tos \
-        --email "$ACME_EMAIL" --cert-name "$HOST"
+        --email "$ACME_EMAIL" --cert-name "$HOST" --renew-with-new-domains
     for name in $(certificate_names); do
         set -- "$@" --domain "$name"
     done

@@ -49,6 +49,7 @@ platform_packages() {
     say nginx-ssl
     say openssl-util
     say "${RUNTIME_COMMAND:-$RUNTIME}"
+    [ "${RUNTIME_COMMAND:-$RUNTIME}" != uxc ] || say nsenter
     [ "$CERTIFICATE" != acme ] || say acme-acmesh
     [ "$CERTIFICATE$ACME_VALIDATION" != acmedns ] || say acme-acmesh-dnsapi
 }
@@ -112,7 +113,8 @@ platform_start() {
     case $TO_RESTART in
     *' hearth '* | *' livekit '*)
         say "  start hearth"
-        init_script hearth restart
+        # procd complains when it is to stop what has never been started.
+        if [ -d "$ROOT/var/run/hearth" ]; then init_script hearth restart; else init_script hearth start; fi
         ;;
     *' nginx '*)
         say "  reload nginx"
@@ -120,13 +122,20 @@ platform_start() {
         ;;
     *) init_script hearth start ;;
     esac
-    if [ "$CERTIFICATE" = acme ] && { [ "$ACME_CHANGED" = yes ] || ! has_certificate; }; then
+    if [ "$CERTIFICATE" = acme ] &&
+        { [ "$ACME_CHANGED$NAMES_MISSING" != nono ] || ! has_certificate; }; then
         say "  ask for the certificate"
         request_certificate
     fi
 }
 
 # -- uci --------------------------------------------------------------------------------------
+
+# staged …: uci, with our changes in a place of their own until they are committed. What an
+# interruption leaves behind in uci's usual place would look as if it had been committed.
+staged() {
+    uci -t "$WORK/uci" "$@"
+}
 
 # put_section CONFIG SECTION TYPE OPTION=VALUE…: a section of ours in uci; +OPTION=VALUE is an entry
 # of a list. A section that was changed by hand since is kept. SECTION_CHANGED says what was done.
@@ -147,12 +156,12 @@ put_section() {
     doing "set $section in uci" || return 0
     config=$1 type=$3
     shift 3
-    uci -q delete "$section" || true
-    uci set "$section=$type"
+    staged -q delete "$section" || true
+    staged set "$section=$type"
     for option in "$@"; do
         case $option in
-        +*) uci add_list "$section.${option#+}" ;;
-        *) uci set "$section.$option" ;;
+        +*) staged add_list "$section.${option#+}" ;;
+        *) staged set "$section.$option" ;;
         esac
     done
     note_section "$section" "$wanted"
@@ -166,7 +175,7 @@ CONFIGS_CHANGED=''
 ACME_CHANGED=no
 
 section_sum() {
-    shown=$(uci -q show "$1" || true)
+    shown=$(staged -q show "$1" || true)
     [ -z "$shown" ] || say "$shown" | sort | sha256sum | cut -c 1-64
 }
 
@@ -181,9 +190,9 @@ note_section() {
 
 # drop_section SECTION: remove one of ours that is not wanted any more.
 drop_section() {
-    [ -n "$(uci -q get "$1" || true)" ] || return 0
+    [ -n "$(staged -q get "$1" || true)" ] || return 0
     doing "remove $1 from uci" || return 0
-    uci delete "$1"
+    staged delete "$1"
     CONFIGS_CHANGED="$CONFIGS_CHANGED ${1%%.*}"
 }
 
@@ -192,20 +201,28 @@ commit_changes() {
     *firewall*) commit_firewall ;;
     esac
     case $CONFIGS_CHANGED in
-    *acme*) uci commit acme ;;
+    *acme*) commit acme ;;
     esac
     CONFIGS_CHANGED=''
+}
+
+# commit CONFIG: uci knows no other way than to commit everything that waits.
+commit() {
+    [ -z "$(uci -q changes "$1" || true)" ] ||
+        warn "changes of $1 that were waiting in uci are committed with ours"
+    staged commit "$1"
 }
 
 # A firewall that does not load would lock everybody out: the former one comes back then.
 commit_firewall() {
     cp "$ROOT/etc/config/firewall" "$WORK/firewall"
-    uci commit firewall
+    commit firewall
     if has_command fw4 && ! fw4 -q check; then
         cp "$WORK/firewall" "$ROOT/etc/config/firewall"
         fail "$EXIT_FAILED" "fw4 does not take the new rules; the former ones are back" "look: fw4 check"
     fi
-    init_script firewall reload
+    init_script firewall reload ||
+        warn "the firewall is not running; the rules count when it is started: /etc/init.d/firewall start"
 }
 
 # rule NAME PROTOCOL PORTS: let in what comes for these ports.
@@ -214,7 +231,22 @@ rule() {
         "target=ACCEPT"
 }
 
+# check_zone: fw4 leaves rules of a zone that it does not know out, and says that all is well.
+check_zone() {
+    zones=$(staged -q show firewall | awk -F = '
+        $2 == "zone" { is_zone[$1] = 1 }
+        sub(/\.name$/, "", $1) && is_zone[$1] { gsub(/\047/, "", $2); print $2 }')
+    printf '%s\n' "$zones" | grep -qxF "$ZONE" || fail "$EXIT_SETTINGS" \
+        "$SETTINGS_FILE: ZONE: there is no zone $ZONE in the firewall" \
+        "there are: $(printf '%s\n' "$zones" | tr '\n' ' ')"
+}
+
 platform_firewall() {
+    if [ ! -e "$ROOT/etc/config/firewall" ]; then
+        [ "$DRY_RUN" = no ] || warn "there is no firewall here (the package firewall4), so it gets no rules"
+        return 0
+    fi
+    check_zone
     rule https tcp "$HTTPS_PORT"
     if [ "$FEDERATION_PORT" != 0 ]; then
         rule federation tcp "$FEDERATION_PORT"
@@ -265,21 +297,38 @@ platform_request_certificate() {
 
 # The account of all certificates of the router: an address that somebody has chosen stays.
 put_account() {
-    case $(uci -q get 'acme.@acme[0].account_email' || true) in
+    case $(staged -q get 'acme.@acme[0].account_email' || true) in
     '' | email@example.org) ;;
     *) return 0 ;;
     esac
     doing "set the account of acme to $ACME_EMAIL" || return 0
-    [ -n "$(uci -q get 'acme.@acme[0]' || true)" ] || uci add acme acme >/dev/null
-    uci set "acme.@acme[0].account_email=$ACME_EMAIL"
+    [ -n "$(staged -q get 'acme.@acme[0]' || true)" ] || staged add acme acme >/dev/null
+    staged set "acme.@acme[0].account_email=$ACME_EMAIL"
     CONFIGS_CHANGED="$CONFIGS_CHANGED acme"
 }
 
-# From 24.10 on "start" only sees to it that certificates are renewed.
+# request_certificate: acme tries again every night, so that it obtains none now is not the end.
 request_certificate() {
-    init_script acme enable
-    init_script acme start
-    ! grep -q '"renew"' "$ROOT/etc/init.d/acme" || init_script acme renew
+    renew_for_our_names
+    # That of 23.05 has nothing to enable.
+    init_script acme enable || true
+    asked=yes
+    init_script acme start || asked=no
+    # From 24.10 on "start" only sees to it that certificates are renewed.
+    ! grep -q '"renew"' "$ROOT/etc/init.d/acme" || init_script acme renew || asked=no
+    # cron does not run on a router that has had nothing for it before.
+    init_script cron start || true
+    [ "$asked" = yes ] || warn "acme has not obtained the certificate; why, says: logread -e acme"
+}
+
+# renew_for_our_names: acme.sh renews for the names that it has noted, whatever acme tells it.
+renew_for_our_names() {
+    kept=$ROOT/etc/acme/${HOST}_ecc/$HOST.conf
+    [ "$NAMES_MISSING" = yes ] && [ -f "$kept" ] || return 0
+    others=$(certificate_names | sed 1d | tr '\n' ',')
+    others=${others%,}
+    sed "s/^Le_Alt=.*/Le_Alt='${others:-no}'/; /^Le_NextRenewTime=/d" "$kept" >"$WORK/kept"
+    cp "$WORK/kept" "$kept"
 }
 
 # -- the way back -----------------------------------------------------------------------------

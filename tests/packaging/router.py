@@ -25,7 +25,8 @@ APPLETS = (
     " pwd readlink rm rmdir sed seq sh sha256sum sort sync tail tar tee test touch tr true uniq wc"
     " xargs zcat"
 )
-"""Of what OpenWRT's BusyBox has (package/utils/busybox/Config-defaults.in)."""
+"""Of what OpenWRT's BusyBox has (package/utils/busybox/Config-defaults.in); no stat, realpath,
+install, timeout, comm, od or wget: its wget is uclient-fetch."""
 CHANGING = ("mv", "chmod", "mkdir", "ln", "cp", "tar", "rm")
 """What the power may go in the middle of."""
 
@@ -35,6 +36,24 @@ HOST=matrix.example.org
 DATA=/mnt/usb/hearth
 ACME_EMAIL=admin@example.org
 """
+FIREWALL = """\
+config defaults
+\toption input\t\tREJECT
+# Comments are lost when uci writes the file anew.
+
+config zone
+\toption name\t\tlan
+\tlist   network\t\t'lan'
+
+config zone guests
+\toption name "guests"
+
+config zone
+\toption name\t\twan
+\tlist   network\t\t'wan'
+\tlist   network\t\t'wan6'
+"""
+"""In the ways of writing that those of OpenWRT have."""
 RUNTIME_CONFIG = {
     "mounts": [
         {"destination": "/data", "source": "/srv/hearth/data"},
@@ -94,13 +113,11 @@ class Router:
         self.write("/proc/net/tcp", "  sl  local_address rem_address   st\n")
         self.write("/proc/net/if_inet6", "")
         self.write("/etc/sysupgrade.conf", "## This file contains files that are kept\n")
-        self.write(
-            "/etc/config/firewall",
-            "config defaults\n\toption input 'REJECT'\n\nconfig zone\n\toption name 'wan'\n",
-        )
+        self.write("/etc/config/firewall", FIREWALL)
         self.write("/etc/config/acme", "config acme\n\toption account_email 'email@example.org'\n")
         shutil.copy(STAND_INS / "rc.common", self.root / "etc" / "rc.common")
-        self.write("/etc/init.d/firewall", "#!/bin/sh /etc/rc.common\n")
+        for name in ("firewall", "cron"):
+            shutil.copy(STAND_INS / f"{name}.init", self.root / "etc/init.d" / name)
 
     def _make_programs(self) -> None:
         for name in ("bin", "aside", "applets", "procd"):
@@ -115,7 +132,7 @@ class Router:
             shutil.copy(STAND_INS / name, self.fake / "bin" / name)
         for name in CHANGING:
             shutil.copy(STAND_INS / "tripwire", self.fake / "bin" / name)
-        for name in ("nginx", "crun", "acme.init"):
+        for name in ("nginx", "crun", "acme.init", "acme-23.05.init"):
             shutil.copy(STAND_INS / name, self.fake / "aside" / name)
         (self.fake / "aside" / "openssl").symlink_to(openssl)
         self.note("machine", "aarch64")
@@ -191,19 +208,22 @@ class Router:
 
     # -- running ------------------------------------------------------------------------------
 
+    def uci(self, *arguments: str) -> None:
+        """Call uci as somebody else does, besides the set-up."""
+        done = self._run_shell(self.fake / "bin" / "uci", *arguments)
+        assert done.returncode == 0, done
+
     def run(self, *arguments: str) -> Run:
         """Run the set-up in BusyBox's shell."""
+        done = self._run_shell(self.script, "--env", str(self.root / "etc/hearth/.env"), *arguments)
+        root = str(self.root)
+        return Run(done.returncode, done.stdout.replace(root, ""), done.stderr.replace(root, ""))
+
+    def _run_shell(self, script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         busybox = shutil.which("busybox")
         assert busybox is not None
-        done = subprocess.run(
-            [
-                busybox,
-                "ash",
-                str(self.script),
-                "--env",
-                str(self.root / "etc/hearth/.env"),
-                *arguments,
-            ],
+        return subprocess.run(
+            [busybox, "ash", str(script), *arguments],
             env={
                 "PATH": f"{self.fake}/bin:{self.fake}/applets",
                 "HEARTH_SETUP_ROOT": str(self.root),
@@ -219,8 +239,6 @@ class Router:
             # The power goes for all of them at once.
             start_new_session=True,
         )
-        root = str(self.root)
-        return Run(done.returncode, done.stdout.replace(root, ""), done.stderr.replace(root, ""))
 
     def state(self) -> dict[str, str]:
         """All that is kept on its disks: contents and rights."""

@@ -89,11 +89,12 @@ def test_the_first_run_starts_everything_in_order(ready: Router) -> None:
         "firewall reload",
         "uci commit acme",
         "hearth enable",
-        "hearth restart",
+        "hearth start",
         "acme enable",
         "acme start",
         "acme renew",
         "acme is asked for: matrix.example.org",
+        "cron start",
     ]
     assert not ready.has("/etc/hearth/.setup/pending")
 
@@ -131,6 +132,17 @@ def test_a_runtime_that_is_there_is_used(router: Router) -> None:
     assert router.run("--yes").status == FINE
     assert "crun" not in router.noted("log")
     assert "RUNTIME=uxc" in router.read("/etc/hearth/run")
+
+
+def test_uxc_is_asked_for_what_it_knows(router: Router) -> None:
+    # It knows signals by number only, and runs nothing beside the container's own program.
+    shutil.copy(router.fake / "aside" / "crun", router.fake / "bin" / "uxc")
+    assert router.run("--yes").status == FINE
+    assert "opkg install nginx-ssl openssl-util nsenter acme-acmesh" in router.noted("log")
+    script = router.read("/etc/hearth/run")
+    assert '$RUNTIME kill "$1" 15' in script
+    assert "$RUNTIME exec" not in script
+    assert '"$nsenter" -t "$pid"' in script
 
 
 @pytest.mark.parametrize(
@@ -321,6 +333,70 @@ def test_a_firewall_that_does_not_load_is_put_back(router: Router) -> None:
     (router.fake / "bad-rules").unlink()
     assert router.run("--yes").status == FINE
     assert "hearth_https" in router.read("/etc/config/firewall")
+
+
+def test_a_firewall_that_does_not_run_gets_its_rules_for_later(router: Router) -> None:
+    router.note("no-firewall", "")
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "warning: the firewall is not running" in done.errors
+    assert "hearth_https" in router.read("/etc/config/firewall")
+
+
+def test_a_machine_without_a_firewall_gets_no_rules(router: Router) -> None:
+    (router.root / "etc/config/firewall").unlink()
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "warning: there is no firewall here" in done.errors
+    assert not router.has("/etc/config/firewall")
+
+
+@pytest.mark.parametrize("zone", ["guests", "lan"])
+def test_the_rules_can_be_of_another_zone(router: Router, zone: str) -> None:
+    router.settings(ZONE=zone)
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert f"\toption src '{zone}'\n" in router.read("/etc/config/firewall")
+
+
+def test_a_zone_that_does_not_exist_is_refused(router: Router) -> None:
+    before = router.state()
+    router.settings(ZONE="wam")
+    done = router.run("--yes")
+    assert done.status == SETTINGS
+    assert "there is no zone wam in the firewall" in done.errors
+    assert "there are: lan guests wan" in done.errors
+    router.settings()
+    assert router.state() == before
+
+
+def test_what_others_have_not_committed_is_not_committed_unnoticed(router: Router) -> None:
+    rules = router.read("/etc/config/firewall")
+    router.uci("set", "firewall.mine=rule")
+    assert router.read("/etc/config/firewall") == rules
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "warning: changes of firewall that were waiting in uci" in done.errors
+    assert "config rule 'mine'" in router.read("/etc/config/firewall")
+    assert "config rule 'hearth_https'" in router.read("/etc/config/firewall")
+
+
+def test_rules_that_were_not_committed_are_set_anew_after_an_interruption(router: Router) -> None:
+    whole = Router(router.root.parent / "whole")
+    assert whole.run("--yes").status == FINE
+    router.note("kill-at", "0")
+    assert router.run("--yes").status == FINE
+    calls = router.noted("calls").splitlines()
+    noting = [number for number, call in enumerate(calls, 1) if call.endswith("/sections")]
+    for number in (noting[0], noting[-1]):
+        interrupted = Router(router.root.parent / f"at-{number}")
+        interrupted.note("kill-at", str(number + 1))
+        assert interrupted.run("--yes").status != FINE
+        (interrupted.fake / "kill-at").unlink()
+        assert interrupted.run("--yes").status == FINE
+        for config in ("firewall", "acme"):
+            path = f"/etc/config/{config}"
+            assert interrupted.read(path) == whole.read(path), calls[number - 1]
 
 
 def test_the_account_of_other_certificates_stays(router: Router) -> None:
@@ -651,10 +727,59 @@ def test_a_certificate_that_acme_obtains_is_taken_without_a_restart(
     assert done.status == FINE, done
     assert "on its way" not in done.output
     after = router.noted("log").split("acme is asked for: matrix.example.org\n", 1)[1]
-    assert after == "hearth reload\nrun reload\n"
+    assert after == "hearth reload\nrun reload\ncron start\n"
     again = router.run("--yes")
     assert again.status == FINE
     assert "certificate: /etc/ssl/acme/matrix.example.org.fullchain.crt" in again.output
+
+
+def test_an_authority_that_gives_no_certificate_does_not_end_the_set_up(router: Router) -> None:
+    router.note("refused", "")
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "warning: acme has not obtained the certificate" in done.errors
+    assert "The certificate is on its way" in done.output
+    assert not router.has("/etc/hearth/.setup/pending")
+    assert "what is to do:\n  nothing\n" in router.run("--yes").output
+
+
+def test_acme_of_23_05_is_asked_by_its_start(router: Router) -> None:
+    shutil.copy(router.fake / "aside" / "acme-23.05.init", router.fake / "aside" / "acme.init")
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert router.noted("log").endswith(
+        "acme start\nacme is asked for: matrix.example.org\ncron start\n"
+    )
+    assert not (router.fake / "procd" / "acme.enabled").exists()
+
+
+def test_what_renews_certificates_runs(ready: Router) -> None:
+    assert ready.noted("procd/cron") == "cron runs\n"
+
+
+def test_a_certificate_of_acme_is_asked_for_anew_when_names_are_added(
+    router: Router, tmp_path: Path
+) -> None:
+    made = make_certificate(tmp_path, "matrix.example.org")
+    issued = router.fake / "issued"
+    issued.mkdir()
+    shutil.copy(made.certificate, issued / "matrix.example.org.fullchain.crt")
+    shutil.copy(made.key, issued / "matrix.example.org.key")
+    assert router.run("--yes").status == FINE
+    kept = "/etc/acme/matrix.example.org_ecc/matrix.example.org.conf"
+    router.write(
+        kept,
+        "Le_Domain='matrix.example.org'\nLe_Alt='no'\nLe_Webroot='/challenge'\n"
+        "Le_NextRenewTime='1800000000'\n",
+    )
+    router.settings(SERVE_DOMAIN="yes")
+    done = router.run("--yes")
+    assert done.status == FINE, done
+    assert "warning: the certificate is not for example.org yet" in done.errors
+    assert "acme is asked for: matrix.example.org example.org" in router.noted("log")
+    assert router.read(kept) == (
+        "Le_Domain='matrix.example.org'\nLe_Alt='example.org'\nLe_Webroot='/challenge'\n"
+    )
 
 
 def test_validation_by_dns_goes_to_acme_with_its_credentials(router: Router) -> None:
@@ -698,12 +823,14 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(
     router.note("kill-at", str(max(1, round(calls * part))))
     assert router.run("--yes").status != FINE
     (router.fake / "kill-at").unlink()
+    before = router.noted("log")
     done = router.run("--yes")
     assert done.status == FINE, done
     assert settled(router) == whole
     secret = router.read(SECRET).strip()
     assert router.read("/etc/hearth/livekit/livekit.keys") == f"hearth: {secret}\n"
-    assert "hearth restart" in router.noted("log")
+    started = "hearth restart" if "hearth start" in before else "hearth start"
+    assert started in router.noted("log").removeprefix(before)
     assert "what is to do:\n  nothing\n" in router.run("--yes").output
 
 
