@@ -41,7 +41,7 @@ def serve(descriptor: int) -> None:
     from homeserver.config.keys import KeyFileError
     from homeserver.observe.log import configure_logging
     from migrations.apply import MigrationError
-    from storage.cluster import ClusterError
+    from storage.cluster_errors import ClusterError
     from storage.database import DatabaseUnavailable
 
     told_plainly = (

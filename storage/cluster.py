@@ -5,11 +5,6 @@ files; `cluster_places` has what may lie there besides. Every server that uses t
 `users.lock` shared: the last one to leave stops it, whoever started it, and a server that was
 killed leaves its hold by dying. `start.lock` is held while one of them looks, initialises and
 starts.
-
-PostgreSQL refuses to run as root. A server started as root runs it as an unprivileged user,
-which owns `data` and may be unable to pass the directories above (mode 0700 on /root, or on a
-temporary directory). PostgreSQL is therefore given its directory as an open descriptor,
-`/proc/self/fd/N`, which every process that it forks inherits.
 """
 
 import asyncio
@@ -18,7 +13,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import pwd
 import signal
 import subprocess
 import threading
@@ -26,44 +20,37 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from storage.cluster_account import (
+    Account,
+    as_argument,
+    as_user,
+    can_reach,
+    find_account,
+    reachable,
+)
 from storage.cluster_conf import HBA, ClusterSettings, render
+from storage.cluster_errors import ClusterError
 from storage.cluster_places import MAKING, PGDATA, directory_of, major_of, remove_contents, settle
 from storage.durable import make_directory, sync_directory
 from storage.postgres_binaries import (
     Binaries,
     BinariesNotFound,
     find_binaries,
-    stage,
 )
 
-__all__ = ["Cluster", "ClusterError", "ClusterSettings"]
+__all__ = ["Cluster", "ClusterSettings"]
 
 logger = logging.getLogger(__name__)
 
 ROLE = "hearth"
-UNPRIVILEGED = ("hearth", "postgres", "nobody")
-STAGE_DIR = Path("/var/cache/hearth")
 SOCKET_LOCK = ".s.PGSQL.5432.lock"
 # sun_path holds 108 bytes on Linux and 104 elsewhere, PostgreSQL's ".s.PGSQL.5432" included.
 LONGEST_SOCKET_DIR = 104 - len("/.s.PGSQL.5432") - 1
 LOG_KEPT_BYTES = 1 << 20
 STOP_SECONDS = 60
 RESTART_PAUSE_SECONDS = 1.0
-
-
-class ClusterError(Exception):
-    """The private cluster cannot run; the message is a sentence for the operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The user that PostgreSQL runs as."""
-
-    uid: int
-    gid: int
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +188,7 @@ class Cluster:
 
     def _launch(self) -> None:
         account = self._account()
-        binaries = _reachable(self._binaries(), account)
+        binaries = reachable(self._binaries(), account)
         self._clear_stale_locks(account)
         if not (self._pgdata / "PG_VERSION").exists():
             self._initialise(binaries, account)
@@ -211,7 +198,7 @@ class Cluster:
         self._rotate_log()
         title = f"cluster_name={self._identity()}"
         with (
-            _as_argument(self._pgdata, account) as (pgdata, pass_fds),
+            as_argument(self._pgdata, account) as (pgdata, pass_fds),
             self.log_path.open("ab") as log,
         ):
             self._child = subprocess.Popen(  # noqa: S603 - our own arguments
@@ -223,7 +210,7 @@ class Cluster:
                 env=binaries.environment(),
                 pass_fds=pass_fds,
                 start_new_session=True,
-                **_as_user(account),
+                **as_user(account),
             )
 
     def _initialise(self, binaries: Binaries, account: Account) -> None:
@@ -263,7 +250,7 @@ class Cluster:
         text: str = "",
     ) -> None:
         program, *arguments = before
-        with _as_argument(directory, account) as (pgdata, pass_fds):
+        with as_argument(directory, account) as (pgdata, pass_fds):
             done = subprocess.run(  # noqa: S603 - our own arguments
                 [binaries.program(program), *arguments, "-D", pgdata, *(after or [])],
                 input=text,
@@ -273,7 +260,7 @@ class Cluster:
                 cwd="/",
                 env=binaries.environment(),
                 pass_fds=pass_fds,
-                **_as_user(account),
+                **as_user(account),
             )
         if done.returncode != 0:
             said = " ".join(done.stderr.split()) or f"it ended with status {done.returncode}"
@@ -358,26 +345,15 @@ class Cluster:
     # -- users, directories -----------------------------------------------------------------
 
     def _account(self) -> Account:
-        """Who runs PostgreSQL: ourselves, or the owner of the data, or an unprivileged user."""
         # One that is to follow another belongs to the same user.
         places = (self._pgdata, self._directory / PGDATA)
         owner = next((place.stat().st_uid for place in places if place.exists()), None)
-        if os.geteuid() != 0:
-            if owner is not None and owner != os.geteuid():
-                raise ClusterError(
-                    f"{self._pgdata} belongs to user {_user_name(owner)}; start hearth as that "
-                    "user or as root."
-                )
-            return Account(os.geteuid(), os.getegid(), _user_name(os.geteuid()))
-        if owner:
-            entry = _password_entry(owner)
-            return Account(entry.pw_uid, entry.pw_gid, entry.pw_name)
-        return _unprivileged_account(self._settings.run_as)
+        return find_account(self._settings.run_as, owner, self._pgdata)
 
     def _socket_dir(self, account: Account) -> Path:
         """A short directory for the socket that only `account` (and root) can enter."""
         preferred = self._own_socket_dir
-        if len(os.fsencode(preferred)) <= LONGEST_SOCKET_DIR and _can_reach(preferred, account):
+        if len(os.fsencode(preferred)) <= LONGEST_SOCKET_DIR and can_reach(preferred, account):
             chosen = preferred
         else:
             digest = hashlib.sha256(os.fsencode(self._pgdata)).hexdigest()[:12]
@@ -471,91 +447,6 @@ def _locked_file(path: Path, operation: int) -> IO[bytes]:
         opened.close()
         raise
     return opened
-
-
-@contextlib.contextmanager
-def _as_argument(pgdata: Path, account: Account) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The directory as PostgreSQL can open it, and the descriptors to pass on for that."""
-    if _can_reach(pgdata, account):
-        yield str(pgdata), ()
-        return
-    descriptor = os.open(pgdata, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}", (descriptor,)
-    finally:
-        os.close(descriptor)
-
-
-def _as_user(account: Account) -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    return {"user": account.uid, "group": account.gid, "extra_groups": []}
-
-
-def _unprivileged_account(run_as: str) -> Account:
-    for name in [run_as] if run_as else UNPRIVILEGED:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        if entry.pw_uid == 0:
-            raise ClusterError("database.run_as must not be root: PostgreSQL refuses that.")
-        return Account(entry.pw_uid, entry.pw_gid, name)
-    wanted = repr(run_as) if run_as else " or ".join(UNPRIVILEGED)
-    raise ClusterError(
-        f"PostgreSQL does not run as root, and there is no user {wanted}; make one with "
-        "`useradd --system hearth`."
-    )
-
-
-def _password_entry(uid: int) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwuid(uid)
-    except KeyError:
-        raise ClusterError(
-            f"The database belongs to user id {uid}, which has no entry in /etc/passwd; "
-            "PostgreSQL needs one."
-        ) from None
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _can_reach(path: Path, account: Account) -> bool:
-    """Whether `account` may pass every directory above `path`."""
-    return all(_may_pass(parent, account) for parent in path.resolve().parents)
-
-
-def _may_pass(directory: Path, account: Account) -> bool:
-    status = directory.stat()
-    if status.st_uid == account.uid:
-        return bool(status.st_mode & 0o100)
-    if status.st_gid == account.gid:
-        return bool(status.st_mode & 0o010)
-    return bool(status.st_mode & 0o001)
-
-
-def _reachable(binaries: Binaries, account: Account) -> Binaries:
-    """The installation itself, or a copy where `account` can run it."""
-    if os.geteuid() != 0 or _can_reach(binaries.bin_dir / "postgres", account):
-        return binaries
-    if binaries.library_dir is None:
-        raise ClusterError(
-            f"User {account.name}, which runs PostgreSQL, cannot reach {binaries.bin_dir}: a "
-            "directory above it is closed; open it or name another in database.binaries."
-        )
-    try:
-        STAGE_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return stage(binaries, STAGE_DIR)
-    except OSError as error:
-        raise ClusterError(
-            f"User {account.name} cannot reach {binaries.bin_dir}, and a copy in {STAGE_DIR} "
-            f"failed: {error}."
-        ) from error
 
 
 def _runtime_dir() -> Path:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from storage.cluster import Cluster, ClusterError, ClusterSettings
+from storage.cluster import Cluster, ClusterSettings
+from storage.cluster_errors import ClusterError
 from storage.cluster_places import MAKING, PGDATA, directory_of, major_of, name_next
 from storage.postgres_binaries import BinariesNotFound, find_binaries
 

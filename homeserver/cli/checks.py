@@ -35,7 +35,7 @@ from homeserver.config.sections.server import Listener
 from homeserver.config.settings import Settings
 from migrations.apply import MigrationError
 from storage.backups import find_last_backup
-from storage.cluster import ClusterError
+from storage.cluster_errors import ClusterError
 from storage.postgres_binaries import OLDEST_MAJOR, BinariesNotFound
 
 __all__ = ["Finding", "State", "check_everything"]

@@ -84,7 +84,7 @@ def explain(error: Exception) -> list[str]:
     from homeserver.config.keys import KeyFileError
     from homeserver.config.load import ConfigError
     from migrations.apply import MigrationError
-    from storage.cluster import ClusterError
+    from storage.cluster_errors import ClusterError
     from storage.postgres_binaries import BinariesNotFound
 
     if isinstance(error, ConfigError | RegistrationError):

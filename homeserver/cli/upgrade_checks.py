@@ -16,7 +16,7 @@ from homeserver.config.settings import Settings
 from homeserver.version import hearth_version
 from migrations.apply import Migration, MigrationError, check_applied, load_migrations
 from storage.backups import find_last_backup
-from storage.cluster import ClusterError
+from storage.cluster_errors import ClusterError
 from storage.cluster_moves import present_major
 from storage.postgres_binaries import BinariesNotFound, find_binaries
 

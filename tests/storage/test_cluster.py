@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from storage.cluster import Cluster, ClusterError, ClusterSettings
+from storage.cluster import Cluster, ClusterSettings
 from storage.cluster_conf import render
+from storage.cluster_errors import ClusterError
 from storage.cluster_moves import following_cluster, former_clusters
 from storage.cluster_places import MAKING, NEXT, PGDATA, directory_of
 from storage.postgres_binaries import BinariesNotFound, find_binaries, stage
