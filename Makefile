@@ -29,8 +29,8 @@ NPM := npm --prefix tests/clients --no-audit --no-fund --no-update-notifier --ig
 run: $(VENV)/installed
 	@exec $(VENV)/bin/hearth run
 
-test: lint
-	$(VENV)/bin/pytest -n auto
+test: lint $(VENV)-s3/installed
+	MOTO_SERVER=$(abspath $(VENV)-s3/bin/moto_server) $(VENV)/bin/pytest -n auto
 
 lint: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check
@@ -38,8 +38,7 @@ lint: $(VENV)/installed-for-tests
 	$(VENV)/bin/mypy
 
 interop: $(VENV)/installed-for-tests $(if $(filter $(abspath $(VENV)-synapse)/%,$(SYNAPSE_PYTHON)),$(VENV)-synapse/installed)
-	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) MOTO_SERVER=$(dir $(SYNAPSE_PYTHON))moto_server \
-		$(VENV)/bin/pytest -m interop tests/interop tests/homeserver/media/test_object_store.py
+	SYNAPSE_PYTHON=$(SYNAPSE_PYTHON) $(VENV)/bin/pytest -m interop tests/interop
 
 calls: $(VENV)/installed-for-tests $(VENV)-calls/installed $(if $(and $(CHROMIUM),$(shell command -v npm)),tests/clients/node_modules/installed)
 	@command -v go > /dev/null || test -x $(LIVEKIT_SERVER) || \
@@ -95,6 +94,12 @@ $(VENV)-synapse/installed: requirements-interop.txt
 	@$(VENV)-synapse/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-interop.txt
 	@touch $@
 
+$(VENV)-s3/installed: requirements-s3.txt $(VENV)/installed
+	@echo "installing a server that speaks S3 into $(VENV)-s3"
+	@$(VENV)/bin/python -m venv --clear $(VENV)-s3
+	@$(VENV)-s3/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-s3.txt
+	@touch $@
+
 $(VENV)-calls/installed: requirements-calls.txt
 	@test -n "$(PYTHON)" || { echo "The client library of LiveKit needs Python; name it: make PYTHON=…" >&2; exit 1; }
 	@echo "installing the client library of LiveKit into $(VENV)-calls"
@@ -113,10 +118,11 @@ lock:
 	$(COMPILE) --build-deps-for=editable --output-file requirements.txt pyproject.toml
 	$(COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt pyproject.toml
 	$(COMPILE) --allow-unsafe --output-file requirements-interop.txt tests/interop/requirements.in
+	$(COMPILE) --output-file requirements-s3.txt tests/homeserver/media/requirements.in
 	$(COMPILE) --output-file requirements-calls.txt tests/calls/requirements.in
 	$(NPM) --omit-lockfile-registry-resolved --package-lock-only update
 	@$(MAKE) images-lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse $(VENV)-calls tests/clients/node_modules docker/.cache docker/out
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-synapse $(VENV)-s3 $(VENV)-calls tests/clients/node_modules docker/.cache docker/out
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -27,10 +27,7 @@ from tests.homeserver.media.test_object_store import PROGRAM, bucket
 
 __all__ = ["bucket"]
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(not PROGRAM, reason="MOTO_SERVER does not name moto's server"),
-]
+pytestmark = pytest.mark.skipif(not PROGRAM, reason="MOTO_SERVER does not name moto's server")
 
 
 def keeping(settings: Settings, s3: S3) -> Settings:

@@ -32,10 +32,7 @@ from tests.ports import free_port
 PROGRAM = os.environ.get("MOTO_SERVER", "")
 LARGE = bytes(range(256)) * 100_000
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(not PROGRAM, reason="MOTO_SERVER does not name moto's server"),
-]
+pytestmark = pytest.mark.skipif(not PROGRAM, reason="MOTO_SERVER does not name moto's server")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
