@@ -3,7 +3,7 @@
 
 # The user of the containers; nothing on this machine has that number by itself.
 CONTAINER_USER=991:991
-SMALL_MEMORY_MB=512
+SMALL_MEMORY_MB=1024
 # shellcheck disable=SC2089 # quotes for a file in YAML
 LIVEKIT_NETWORKS='"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"'
 

@@ -34,7 +34,7 @@ TURN_LAST_RELAY_PORT|port|50100|The last one.
 REGISTRATION|switch|no|Let people register themselves with a token that an administrator gives out.
 MAX_UPLOAD_MB|number|50|The largest file that may be uploaded, in MiB.
 REMOTE_MEDIA_MB|number|512|How much other servers' files may take here, in MiB.
-SMALL_MEMORY|choice:auto,yes,no|auto|Spare memory (hearth's profile.small_memory); auto does where there are 512 MB or less.
+SMALL_MEMORY|choice:auto,yes,no|auto|Spare memory (hearth's profile.small_memory); auto does where there is 1 GB or less.
 LOW_BANDWIDTH|switch|no|Spare a slow uplink (docs/low-bandwidth.md).
 ADMIN_API|switch|yes|Serve the administration API, to the networks at home only.
 METRICS|switch|no|Serve figures for Prometheus, to this machine only.

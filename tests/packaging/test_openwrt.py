@@ -549,7 +549,7 @@ def test_too_little_memory_is_told_before_anything_is_done(router: Router) -> No
 
 @pytest.mark.parametrize(
     ("memory_mb", "asked", "spared"),
-    [(512, "auto", True), (513, "auto", False), (244, "no", False), (2000, "yes", True)],
+    [(1024, "auto", True), (1025, "auto", False), (244, "no", False), (2000, "yes", True)],
 )
 def test_memory_is_spared_where_there_is_little_or_it_is_asked_for(
     router: Router, tmp_path: Path, memory_mb: int, asked: str, spared: bool

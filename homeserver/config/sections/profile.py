@@ -11,5 +11,5 @@ class Profile:
     """Spare the line: compressed answers, no presence and no typing notifications, short timelines
     at first, connections that stay open. docs/low-bandwidth.md has the list."""
     small_memory: bool = False
-    """Spare memory, for machines with 512 MB or less: three connections to the database, small
+    """Spare memory, for machines with 1 GB or less: three connections to the database, small
     caches, one picture at a time. docs/performance.md says what it takes."""
