@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from urllib.parse import quote
 import aiohttp
 
 from bench.media import launch
+from bench.private_database import private_directory
 from bench.sliding_sync import PATH as SLIDING_PATH
 from bench.sliding_sync import request as sliding_request
 
@@ -47,8 +47,8 @@ def main() -> None:
 
 
 async def run(launcher: Path, rooms: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        process, port = launch(launcher, Path(name))
+    with private_directory() as directory:
+        process, port = launch(launcher, directory)
         try:
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as beside:
                 await ready(beside)

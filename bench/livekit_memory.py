@@ -15,7 +15,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.memory_cgroup import Cgroup, fresh_copy, memory_cgroup, usual_disk
+from bench.private_database import private_directory
 
 ROOT = Path(__file__).parents[1]
 AUDIO = ("tests/calls/test_calls.py", "-k", "talk_and_hear")
@@ -56,20 +56,22 @@ def main() -> None:
     parser.add_argument("tests", nargs="*", default=list(AUDIO))
     asked = parser.parse_args()
     limit = UNBOUNDED if asked.unbounded else asked.limit_bytes
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as name:
-        directory = Path(name)
-        with usual_disk(directory) as disk, memory_cgroup(limit, "livekit") as cgroup:
-            program = wrapped(fresh_copy(asked.livekit, disk), directory, cgroup)
-            watched = Watched()
-            with watching(cgroup, watched):
-                passed = run_tests(program, asked.tests)
-            print(
-                f"LiveKit: resident {watched.most.get('Rss', 0) / 1024:.1f} MiB at most, its own"
-                f" {watched.most.get('Anonymous', 0) / 1024:.1f} MiB at most,"
-                f" {watched.seconds:.2f} s of processor time"
-            )
-            print(cgroup.verdict())
-            within = passed and not cgroup.ended
+    with (
+        private_directory() as directory,
+        usual_disk(directory) as disk,
+        memory_cgroup(limit, "livekit") as cgroup,
+    ):
+        program = wrapped(fresh_copy(asked.livekit, disk), directory, cgroup)
+        watched = Watched()
+        with watching(cgroup, watched):
+            passed = run_tests(program, asked.tests)
+        print(
+            f"LiveKit: resident {watched.most.get('Rss', 0) / 1024:.1f} MiB at most, its own"
+            f" {watched.most.get('Anonymous', 0) / 1024:.1f} MiB at most,"
+            f" {watched.seconds:.2f} s of processor time"
+        )
+        print(cgroup.verdict())
+        within = passed and not cgroup.ended
     sys.exit(0 if within else 1)
 
 

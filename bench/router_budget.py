@@ -26,7 +26,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -45,6 +44,7 @@ import aiohttp
 from bench.bandwidth import FILTER, User, ready, register
 from bench.media import MEBIBYTE, UPLOAD, family, free_ports
 from bench.memory_cgroup import Cgroup, fresh_copy, memory_cgroup, usual_disk
+from bench.private_database import private_directory
 from bench.router_call import SETTINGS as TOLD_OF_LIVEKIT
 from bench.router_call import Beside, beside, call_of, own_network
 from bench.sliding_sync import PATH as SLIDING_PATH
@@ -79,8 +79,7 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault(SWITCH, "true")
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hearth-bench-")))
-        directory.chmod(0o755)
+        directory = stack.enter_context(private_directory())
         cgroup = stack.enter_context(memory_cgroup(asked.limit_mib * MEBIBYTE))
         surroundings: Surroundings = nothing_beside
         told: dict[str, str] = {}

@@ -715,14 +715,19 @@ def test_what_is_no_certificate_is_refused(router: Router, tmp_path: Path) -> No
     assert "there is no file /etc/ssl/own.crt" in done.errors
 
 
+def have_acme_issue(router: Router, tmp_path: Path, name: str) -> None:
+    """What acme obtains when it is asked for a certificate of this name."""
+    made = make_certificate(tmp_path, name)
+    issued = router.fake / "issued"
+    issued.mkdir()
+    shutil.copy(made.certificate, issued / f"{name}.fullchain.crt")
+    shutil.copy(made.key, issued / f"{name}.key")
+
+
 def test_a_certificate_that_acme_obtains_is_taken_without_a_restart(
     router: Router, tmp_path: Path
 ) -> None:
-    made = make_certificate(tmp_path, "matrix.example.org")
-    issued = router.fake / "issued"
-    issued.mkdir()
-    shutil.copy(made.certificate, issued / "matrix.example.org.fullchain.crt")
-    shutil.copy(made.key, issued / "matrix.example.org.key")
+    have_acme_issue(router, tmp_path, "matrix.example.org")
     done = router.run("--yes")
     assert done.status == FINE, done
     assert "on its way" not in done.output
@@ -760,11 +765,7 @@ def test_what_renews_certificates_runs(ready: Router) -> None:
 def test_a_certificate_of_acme_is_asked_for_anew_when_names_are_added(
     router: Router, tmp_path: Path
 ) -> None:
-    made = make_certificate(tmp_path, "matrix.example.org")
-    issued = router.fake / "issued"
-    issued.mkdir()
-    shutil.copy(made.certificate, issued / "matrix.example.org.fullchain.crt")
-    shutil.copy(made.key, issued / "matrix.example.org.key")
+    have_acme_issue(router, tmp_path, "matrix.example.org")
     assert router.run("--yes").status == FINE
     kept = "/etc/acme/matrix.example.org_ecc/matrix.example.org.conf"
     router.write(

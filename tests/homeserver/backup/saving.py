@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,12 +97,18 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 async def hearth(
     *arguments: str | Path, cwd: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """What a command says, and how it ends."""
-    return await asyncio.to_thread(
-        subprocess.run,
-        command(*map(str, arguments)),
+    """What a command of hearth says, and how it ends."""
+    return await asyncio.to_thread(run, command(*map(str, arguments)), cwd, environment)
+
+
+def run(
+    program: Sequence[str], cwd: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """What a program that can import hearth says, and how it ends."""
+    return subprocess.run(
+        program,
         cwd=cwd,
-        env=ENVIRONMENT | environment,
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from homeserver.backup.restoring import MARK
-from tests.homeserver.backup.saving import ENVIRONMENT, command, hearth
+from tests.homeserver.backup.saving import command, hearth, run
 from tests.homeserver.backup.test_commands import Running, server
 from tests.homeserver.backup.test_round_trip import PICTURE, upload
 
@@ -45,15 +45,7 @@ def traced(arguments: list[str], cwd: Path, **environment: str) -> list[Done]:
     log = cwd.parent / "trace"
     assert STRACE is not None
     tracing = [STRACE, "-f", "-y", "-s", "4096", "-e", f"trace={TRACED}", "-o", str(log)]
-    done = subprocess.run(
-        [*tracing, *command(*arguments)],
-        cwd=cwd,
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = run([*tracing, *command(*arguments)], cwd, environment)
     assert done.returncode == 0, done.stderr
     return list(calls(log.read_text(), cwd))
 
