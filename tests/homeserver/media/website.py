@@ -77,6 +77,7 @@ async def endlessly(request: web.BaseRequest) -> Answer:
     await response.write(b"<title>Endless</title>")
     while True:
         await response.write(b"<p>more and more" * 1000)
+        await asyncio.sleep(0)
 
 
 async def never(request: web.BaseRequest) -> Answer:
