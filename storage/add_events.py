@@ -1,4 +1,4 @@
-"""Writing rooms and events: everything that one event changes, many events at a time.
+"""Writing events: everything that one event changes, many events at a time.
 
 An event brings along what its arrival moves: the head of its room, the current state, the
 memberships, its relation, the redaction that it is, the transaction ID that its sender chose.
@@ -18,16 +18,18 @@ from storage.changes import (
     DelayEcho,
     EventAdded,
     InviteChanged,
-    Membership,
     Standing,
     StoredEvent,
     TransactionEcho,
 )
 from storage.committer import Write
+from storage.current_state import StateChange, change_current_state
 from storage.database import Database, array_literal
 from storage.delayed_events import DelayedSending, finalise_sent
 from storage.history_gaps import GapRow, close_gaps, open_gaps
-from storage.room_state import REMOVED
+from storage.memberships import MemberChange, change_memberships
+from storage.redactions import RedactionEffect, add_redactions
+from storage.relations import Relation, RelationRow, add_relations
 
 
 class RoomMoved(Exception):
@@ -46,10 +48,6 @@ class EventSeen(Exception):
     """The event is stored already."""
 
 
-class RoomExists(Exception):
-    """A room of this ID exists already."""
-
-
 @dataclass(frozen=True, slots=True)
 class HeadMove:
     """The head of a room after an event."""
@@ -58,47 +56,6 @@ class HeadMove:
     snapshot_nid: int | None
     max_depth: int
     forward_extremities: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """The current state has another event at a place, or none (`REMOVED`)."""
-
-    place_nid: int
-    event_nid: int
-    is_member: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MemberChange:
-    """Somebody's membership of the room after an event."""
-
-    user_nid: int
-    sender_nid: int
-    event_nid: int
-    membership: Membership
-    is_local: bool
-    stripped_state: bytes | None = None
-    forgotten: bool = False
-    """Whether somebody who leaves has forgotten the room at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """What an event relates to, by its `m.relates_to`."""
-
-    rel_type: str
-    parent_event_id: str
-    annotation_key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RedactionEffect:
-    """A redaction's target; `redacted_json` is its stored form from now on, None if not applied."""
-
-    redacts: str
-    target_nid: int | None
-    redacted_json: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +114,19 @@ class AddEvent(Write):
         await _store_events(db, placed)
         adds = [add for add, _ in placed]
         await _finalise_delayed(db, adds)
-        await _change_state(db, adds)
-        await _change_members(db, placed)
-        await _insert_relations(db, placed)
-        await _apply_redactions(db, adds)
+        await change_current_state(
+            db, [(add.event.room_nid, change) for add in adds for change in add.state_changes]
+        )
+        await change_memberships(
+            db,
+            [
+                (add.event.room_nid, position, member)
+                for add, position in placed
+                for member in add.members
+            ],
+        )
+        await add_relations(db, _relation_rows(placed))
+        await add_redactions(db, _redactions(adds))
         await _note_merged_states(db, placed)
         await open_gaps(db, _gap_rows(placed))
         found = [
@@ -337,6 +303,31 @@ def _transaction_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[tuple[Any,
     ]
 
 
+def _relation_rows(placed: Sequence[tuple[AddEvent, int]]) -> list[RelationRow]:
+    return [
+        (
+            add.event.event_nid,
+            position if add.positions else add.event.position,
+            add.event.room_nid,
+            add.event.sender_nid,
+            add.type_nid,
+            relation.rel_type,
+            relation.parent_event_id,
+            relation.annotation_key,
+        )
+        for add, position in placed
+        if (relation := add.relation) is not None
+    ]
+
+
+def _redactions(adds: Sequence[AddEvent]) -> list[tuple[int, int, RedactionEffect]]:
+    return [
+        (add.event.event_nid, add.event.room_nid, effect)
+        for add in adds
+        if (effect := add.redaction) is not None
+    ]
+
+
 async def _finalise_delayed(db: Database, adds: Sequence[AddEvent]) -> None:
     sent = [(add.cause, add.event.event_nid) for add in adds]
     delayed = [(cause, nid) for cause, nid in sent if isinstance(cause, DelayedSending)]
@@ -388,139 +379,6 @@ async def _note_merged_states(db: Database, placed: Sequence[tuple[AddEvent, int
         await db.execute(INSERT_MERGED_STATES, *map(list, zip(*rows, strict=True)))
 
 
-UPSERT_STATE = """
-    INSERT INTO current_state (room_nid, place_nid, event_nid, is_member)
-    SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::boolean[])
-    ON CONFLICT (room_nid, place_nid) DO UPDATE SET event_nid = excluded.event_nid
-"""
-
-DELETE_STATE = """
-    DELETE FROM current_state
-     USING unnest($1::integer[], $2::integer[]) AS gone (room_nid, place_nid)
-     WHERE current_state.room_nid = gone.room_nid
-       AND current_state.place_nid = gone.place_nid
-"""
-
-
-async def _change_state(db: Database, adds: Sequence[AddEvent]) -> None:
-    latest = {
-        (add.event.room_nid, change.place_nid): change
-        for add in adds
-        for change in add.state_changes
-    }
-    kept = [
-        (*key, change.event_nid, change.is_member)
-        for key, change in latest.items()
-        if change.event_nid != REMOVED
-    ]
-    gone = [key for key, change in latest.items() if change.event_nid == REMOVED]
-    if kept:
-        await db.execute(UPSERT_STATE, *map(list, zip(*kept, strict=True)))
-    if gone:
-        await db.execute(DELETE_STATE, *map(list, zip(*gone, strict=True)))
-
-
-UPSERT_MEMBERS = """
-    INSERT INTO memberships (
-           user_nid, room_nid, event_nid, stream_position, sender_nid, membership, is_local,
-           stripped_state, forgotten)
-    SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::integer[],
-                         $6::smallint[], $7::boolean[], $8::bytea[], $9::boolean[])
-    ON CONFLICT (user_nid, room_nid) DO UPDATE
-       SET event_nid = excluded.event_nid,
-           stream_position = excluded.stream_position,
-           sender_nid = excluded.sender_nid,
-           membership = excluded.membership,
-           stripped_state = excluded.stripped_state,
-           forgotten = excluded.forgotten
-"""
-
-
-async def _change_members(db: Database, placed: Sequence[tuple[AddEvent, int]]) -> None:
-    latest = {
-        (member.user_nid, add.event.room_nid): (
-            member.user_nid,
-            add.event.room_nid,
-            member.event_nid,
-            position,
-            member.sender_nid,
-            member.membership,
-            member.is_local,
-            member.stripped_state,
-            member.forgotten,
-        )
-        for add, position in placed
-        for member in add.members
-    }
-    if latest:
-        await db.execute(UPSERT_MEMBERS, *map(list, zip(*latest.values(), strict=True)))
-
-
-INSERT_RELATIONS = """
-    INSERT INTO relations (
-           event_nid, stream_position, room_nid, sender_nid, type_nid, rel_type, parent_event_id,
-           annotation_key)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[],
-                         $6::text[], $7::text[], $8::text[])
-"""
-
-
-async def _insert_relations(db: Database, placed: Sequence[tuple[AddEvent, int]]) -> None:
-    rows = [
-        (
-            add.event.event_nid,
-            position if add.positions else add.event.position,
-            add.event.room_nid,
-            add.event.sender_nid,
-            add.type_nid,
-            relation.rel_type,
-            relation.parent_event_id,
-            relation.annotation_key,
-        )
-        for add, position in placed
-        if (relation := add.relation) is not None
-    ]
-    if rows:
-        await db.execute(INSERT_RELATIONS, *map(list, zip(*rows, strict=True)))
-
-
-INSERT_REDACTIONS = """
-    INSERT INTO redactions (event_nid, room_nid, redacts, applied)
-    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::boolean[])
-"""
-
-REDACT_EVENTS = """
-    UPDATE events
-       SET json = redacted.json,
-           redacted_by = redacted.by
-      FROM unnest($1::bigint[], $2::bytea[], $3::bigint[]) AS redacted (event_nid, json, by)
-     WHERE events.event_nid = redacted.event_nid
-"""
-
-DELETE_RELATIONS = "DELETE FROM relations WHERE event_nid = ANY($1::bigint[])"
-DELETE_WORDS = "DELETE FROM search_index WHERE event_nid = ANY($1::bigint[])"
-
-
-async def _apply_redactions(db: Database, adds: Sequence[AddEvent]) -> None:
-    effects = [(add, add.redaction) for add in adds if add.redaction is not None]
-    if not effects:
-        return
-    rows = [
-        (add.event.event_nid, add.event.room_nid, effect.redacts, effect.redacted_json is not None)
-        for add, effect in effects
-    ]
-    await db.execute(INSERT_REDACTIONS, *map(list, zip(*rows, strict=True)))
-    applied = {
-        effect.target_nid: (effect.target_nid, effect.redacted_json, add.event.event_nid)
-        for add, effect in effects
-        if effect.redacted_json is not None
-    }
-    if applied:
-        await db.execute(REDACT_EVENTS, *map(list, zip(*applied.values(), strict=True)))
-        await db.execute(DELETE_RELATIONS, list(applied))
-        await db.execute(DELETE_WORDS, list(applied))
-
-
 @dataclass(frozen=True, slots=True)
 class DropOutlier(Write):
     """An outlier's row makes way for the row of the same event in its room."""
@@ -539,58 +397,3 @@ class DropOutlier(Write):
         """Delete the rows."""
         nids = [write.event_nid for write, _ in placed]
         await db.execute("DELETE FROM events WHERE event_nid = ANY($1::bigint[])", nids)
-
-
-INSERT_ROOM = """
-      WITH room AS (
-           INSERT INTO rooms (
-                  room_nid, room_id, room_version, creator_nid, created_ts, published)
-           OVERRIDING SYSTEM VALUE
-           VALUES ($1, $2, $3, $4, $5, $6)
-        RETURNING room_nid)
-    INSERT INTO room_heads (room_nid, revision, max_depth, forward_extremities)
-    SELECT room_nid, 0, 0, '{}' FROM room
-"""
-
-SELECT_ROOM_NID = "SELECT nextval(pg_get_serial_sequence('rooms', 'room_nid'))::integer"
-
-
-async def take_room_nid(db: Database) -> int:
-    """A number for a new room."""
-    return int(await db.fetchval(SELECT_ROOM_NID))
-
-
-@dataclass(frozen=True, slots=True)
-class AddRoom(Write):
-    """A new room with an empty head, in front of its first events. Raises `RoomExists`."""
-
-    order: ClassVar[int] = 5
-
-    room_nid: int
-    room_id: str
-    room_version: str
-    creator_nid: int | None
-    created_ts: int
-    published: bool
-
-    @property
-    def positions(self) -> int:
-        """None: readers hear of the room by its events."""
-        return 0
-
-    @classmethod
-    async def store(cls, db: Database, placed: Sequence[tuple["AddRoom", int]]) -> None:
-        """Insert the rooms and their heads."""
-        for room, _ in placed:
-            try:
-                await db.execute(
-                    INSERT_ROOM,
-                    room.room_nid,
-                    room.room_id,
-                    room.room_version,
-                    room.creator_nid,
-                    room.created_ts,
-                    room.published,
-                )
-            except asyncpg.UniqueViolationError as error:
-                raise RoomExists from error

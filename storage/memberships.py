@@ -1,6 +1,7 @@
 """Who is in which room."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from federation.protocol.canonical_json import decode
 from federation.protocol.identifiers import RoomId, UserId
@@ -169,3 +170,55 @@ async def find_departure(db: Database, room_nid: int, member_place_nid: int) -> 
         if decode(encoded)["content"].get("membership") == "join":
             return int(snapshot_nid)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """Somebody's membership of the room after an event."""
+
+    user_nid: int
+    sender_nid: int
+    event_nid: int
+    membership: Membership
+    is_local: bool
+    stripped_state: bytes | None = None
+    forgotten: bool = False
+    """Whether somebody who leaves has forgotten the room at once."""
+
+
+UPSERT_MEMBERS = """
+    INSERT INTO memberships (
+           user_nid, room_nid, event_nid, stream_position, sender_nid, membership, is_local,
+           stripped_state, forgotten)
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::integer[],
+                         $6::smallint[], $7::boolean[], $8::bytea[], $9::boolean[])
+    ON CONFLICT (user_nid, room_nid) DO UPDATE
+       SET event_nid = excluded.event_nid,
+           stream_position = excluded.stream_position,
+           sender_nid = excluded.sender_nid,
+           membership = excluded.membership,
+           stripped_state = excluded.stripped_state,
+           forgotten = excluded.forgotten
+"""
+
+
+async def change_memberships(
+    db: Database, changes: Iterable[tuple[int, int, MemberChange]]
+) -> None:
+    """Change memberships, by room and stream position; of the same user the last change counts."""
+    latest = {
+        (member.user_nid, room_nid): (
+            member.user_nid,
+            room_nid,
+            member.event_nid,
+            position,
+            member.sender_nid,
+            member.membership,
+            member.is_local,
+            member.stripped_state,
+            member.forgotten,
+        )
+        for room_nid, position, member in changes
+    }
+    if latest:
+        await db.execute(UPSERT_MEMBERS, *map(list, zip(*latest.values(), strict=True)))

@@ -255,3 +255,31 @@ async def threads_of(
     rows = await db.fetch(SELECT_THREADS, room_nid, upto, ignored, length, participant)
     oldest = await db.fetchval(SELECT_OLDEST_REPLY, room_nid, upto, ignored, length)
     return [ThreadRoot(event_of_row(row[1:]), row[0]) for row in rows], oldest
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What an event relates to, by its `m.relates_to`."""
+
+    rel_type: str
+    parent_event_id: str
+    annotation_key: str | None
+
+
+INSERT_RELATIONS = """
+    INSERT INTO relations (
+           event_nid, stream_position, room_nid, sender_nid, type_nid, rel_type, parent_event_id,
+           annotation_key)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[],
+                         $6::text[], $7::text[], $8::text[])
+"""
+
+
+RelationRow = tuple[int, int | None, int, int, int, str, str, str | None]
+"""The numbers of an event, its position, its room, its sender and its type, and its relation."""
+
+
+async def add_relations(db: Database, rows: Sequence[RelationRow]) -> None:
+    """Note what events relate to."""
+    if rows:
+        await db.execute(INSERT_RELATIONS, *map(list, zip(*rows, strict=True)))

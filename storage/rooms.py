@@ -1,11 +1,73 @@
-"""Rooms: whether they are published, and who takes part in them."""
+"""Rooms: how they begin, whether they are published, and who takes part in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import asyncpg
+
 from storage.committer import Write
 from storage.database import Database
+
+
+class RoomExists(Exception):
+    """A room of this ID exists already."""
+
+
+INSERT_ROOM = """
+      WITH room AS (
+           INSERT INTO rooms (
+                  room_nid, room_id, room_version, creator_nid, created_ts, published)
+           OVERRIDING SYSTEM VALUE
+           VALUES ($1, $2, $3, $4, $5, $6)
+        RETURNING room_nid)
+    INSERT INTO room_heads (room_nid, revision, max_depth, forward_extremities)
+    SELECT room_nid, 0, 0, '{}' FROM room
+"""
+
+SELECT_ROOM_NID = "SELECT nextval(pg_get_serial_sequence('rooms', 'room_nid'))::integer"
+
+
+async def take_room_nid(db: Database) -> int:
+    """A number for a new room."""
+    return int(await db.fetchval(SELECT_ROOM_NID))
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoom(Write):
+    """A new room with an empty head, in front of its first events. Raises `RoomExists`."""
+
+    order: ClassVar[int] = 5
+
+    room_nid: int
+    room_id: str
+    room_version: str
+    creator_nid: int | None
+    created_ts: int
+    published: bool
+
+    @property
+    def positions(self) -> int:
+        """None: readers hear of the room by its events."""
+        return 0
+
+    @classmethod
+    async def store(cls, db: Database, placed: Sequence[tuple["AddRoom", int]]) -> None:
+        """Insert the rooms and their heads."""
+        for room, _ in placed:
+            try:
+                await db.execute(
+                    INSERT_ROOM,
+                    room.room_nid,
+                    room.room_id,
+                    room.room_version,
+                    room.creator_nid,
+                    room.created_ts,
+                    room.published,
+                )
+            except asyncpg.UniqueViolationError as error:
+                raise RoomExists from error
+
 
 SELECT_PUBLISHED = "SELECT published FROM rooms WHERE room_nid = $1"
 

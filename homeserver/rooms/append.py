@@ -7,6 +7,7 @@ up; the wait for the commit happens outside, so that many events share one.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from federation.protocol.canonical_json import encode_for
@@ -21,20 +22,16 @@ from homeserver.clock import Clock
 from homeserver.rooms.live import Known, LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.redactions import may_redact
 from homeserver.rooms.room_events import RoomEvents
-from storage.add_events import (
-    AddEvent,
-    Cause,
-    HeadMove,
-    MemberChange,
-    RedactionEffect,
-    Relation,
-    StateChange,
-)
+from storage.add_events import AddEvent, Cause, HeadMove
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Committer, Write
+from storage.current_state import StateChange
 from storage.database import Database
+from storage.memberships import MemberChange
 from storage.names import Names
 from storage.nids import Nids
+from storage.redactions import RedactionEffect
+from storage.relations import Relation
 from storage.room_state import NewSnapshot, Snapshot, derive_snapshot, layers_to_merge
 from storage.state_layers import StateLayers
 from storage.sticky_events import StickEvent
@@ -43,6 +40,20 @@ MEMBER = "m.room.member"
 REDACTION = "m.room.redaction"
 MAX_RELATION_BYTES = 255
 LEFT = (Membership.LEAVE, Membership.BAN)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedState:
+    """What an event changes of its room's state: nothing, unless it is a state event."""
+
+    place_nid: int | None = None
+    replaces_nid: int | None = None
+    snapshots: tuple[Write, ...] = ()
+    changes: tuple[StateChange, ...] = ()
+    members: tuple[MemberChange, ...] = ()
+
+
+STATELESS = StagedState()
 
 
 class Append:
@@ -106,20 +117,9 @@ class Append:
             (event_nid,) = await self._nids.events.take()
         sender_nid = await self._names.users.get_nid(pdu.sender)
         type_nid = await self._names.types.get_nid(pdu.type)
-        writes: list[Write] = []
-        place_nid = replaces_nid = None
-        members: tuple[MemberChange, ...] = ()
-        state_changes: tuple[StateChange, ...] = ()
+        state = STATELESS
         if pdu.is_state:
-            place_nid = await self._names.places.get_nid(pdu.state_place)
-            await self._live.load_entries(room, [pdu.state_place])
-            replaced = room.state[pdu.state_place]
-            replaces_nid = replaced.event_nid if replaced else None
-            writes.append(await self._derive(room, {place_nid: event_nid}))
-            state_changes = (StateChange(place_nid, event_nid, is_member=pdu.type == MEMBER),)
-            if pdu.type == MEMBER:
-                members = (await self.member_change(pdu, event_nid, sender_nid),)
-            room.set_entry(pdu.state_place, StateEntry(event_nid, pdu))
+            state = await self._stage_state(room, pdu, event_nid, sender_nid)
         redaction = await self.redaction(room, pdu)
         snapshot_nid = room.snapshot.snapshot_nid if room.snapshot else None
         stored = StoredEvent(
@@ -128,39 +128,50 @@ class Append:
             pdu.depth,
             room.room_nid,
             sender_nid,
-            place_nid,
+            state.place_nid,
             snapshot_nid,
-            replaces_nid,
+            state.replaces_nid,
             None,
             Standing.ACCEPTED,
             pdu.event_id,
             pdu.encoded,
             decode_event(pdu.encoded, room.version),
         )
-        head = HeadMove(room.revision, snapshot_nid, max(room.max_depth, pdu.depth), (event_nid,))
-        writes.append(
-            AddEvent(
-                stored,
-                type_nid,
-                pdu.origin_server_ts,
-                tuple(room.extremities),
-                tuple(auth_nids),
-                head,
-                state_changes,
-                members,
-                find_relation(pdu.content),
-                redaction,
-                cause,
-            )
+        add = AddEvent(
+            stored,
+            type_nid,
+            pdu.origin_server_ts,
+            tuple(room.extremities),
+            tuple(auth_nids),
+            HeadMove(room.revision, snapshot_nid, max(room.max_depth, pdu.depth), (event_nid,)),
+            state.changes,
+            state.members,
+            find_relation(pdu.content),
+            redaction,
+            cause,
         )
-        writes += self.stick(stored)
-        room.revision += 1
-        room.max_depth = head.max_depth
-        room.extremities = {event_nid: pdu.event_id}
-        room.ahead.add(Known(event_nid, Standing.ACCEPTED, snapshot_nid, pdu), auth_nids)
-        if room.version.event_format is EventFormat.V1:
-            room.tip_fields = {pdu.event_id: stored.fields}
-        return writes
+        move_on(room, pdu, stored, auth_nids)
+        return [*state.snapshots, add, *self.stick(stored)]
+
+    async def _stage_state(
+        self, room: LiveRoom, pdu: Pdu, event_nid: int, sender_nid: int
+    ) -> StagedState:
+        """What a state event changes; the live room has it from now on."""
+        place_nid = await self._names.places.get_nid(pdu.state_place)
+        await self._live.load_entries(room, [pdu.state_place])
+        replaced = room.state[pdu.state_place]
+        new = await self.derive(room, room.snapshot, {place_nid: event_nid})
+        room.snapshot = new.snapshot
+        is_member = pdu.type == MEMBER
+        members = (await self.member_change(pdu, event_nid, sender_nid),) if is_member else ()
+        room.set_entry(pdu.state_place, StateEntry(event_nid, pdu))
+        return StagedState(
+            place_nid,
+            replaced.event_nid if replaced else None,
+            (new,),
+            (StateChange(place_nid, event_nid, is_member=is_member),),
+            members,
+        )
 
     def submit(self, room: LiveRoom, writes: Sequence[Write]) -> "asyncio.Future[int]":
         """Hand staged writes to the committer; if their commit fails, the live room is dropped."""
@@ -189,11 +200,6 @@ class Append:
             self._live.settle(room, staged, are_stored=are_stored)
 
         done.add_done_callback(settle)
-
-    async def _derive(self, room: LiveRoom, changes: Mapping[int, int]) -> Write:
-        new = await self.derive(room, room.snapshot, changes)
-        room.snapshot = new.snapshot
-        return new
 
     async def derive(
         self, room: LiveRoom, base: Snapshot | None, changes: Mapping[int, int]
@@ -263,6 +269,16 @@ class Append:
     async def _find_target(self, room: LiveRoom, redacts: str) -> Known | None:
         events = await RoomEvents(self._db, room).by_id([EventId(redacts)])
         return events.get(EventId(redacts))
+
+
+def move_on(room: LiveRoom, pdu: Pdu, event: StoredEvent, auth_nids: Sequence[int]) -> None:
+    """Put the live room behind an event, which is its only forward extremity from now on."""
+    room.revision += 1
+    room.max_depth = max(room.max_depth, pdu.depth)
+    room.extremities = {event.event_nid: pdu.event_id}
+    room.ahead.add(Known(event.event_nid, Standing.ACCEPTED, event.snapshot_nid, pdu), auth_nids)
+    if room.version.event_format is EventFormat.V1:
+        room.tip_fields = {pdu.event_id: event.fields}
 
 
 def find_relation(content: Mapping[str, Any]) -> Relation | None:

@@ -43,11 +43,11 @@ from homeserver.rooms.ports import Invitations, ServiceAliases
 from homeserver.rooms.presets import RoomRequest, StateEvent, create_content, first_state
 from homeserver.rooms.send import NewEvent, Send
 from homeserver.rooms.successors import Successors
-from storage.add_events import AddRoom, RoomExists, take_room_nid
 from storage.aliases import AddAlias, AliasTaken, find_alias
 from storage.committer import Write
 from storage.database import Database
 from storage.names import Names, RoomName
+from storage.rooms import AddRoom, RoomExists, take_room_nid
 
 ATTEMPTS = 8
 OPAQUE_BYTES = 15

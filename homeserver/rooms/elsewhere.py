@@ -25,7 +25,7 @@ from homeserver.rooms.history_visibility import get_memberships
 from homeserver.rooms.ports import Invitations
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.verified import verify_events
-from storage.add_events import AddEvent, AddRoom, EventSeen, RoomExists, take_room_nid
+from storage.add_events import AddEvent, EventSeen
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Committer, Write
 from storage.database import Database
@@ -33,7 +33,7 @@ from storage.events import find_event, get_events
 from storage.names import Names, RoomName
 from storage.nids import Nids
 from storage.out_of_band import SetMembershipElsewhere
-from storage.rooms import is_held_here, servers_in_room
+from storage.rooms import AddRoom, RoomExists, is_held_here, servers_in_room, take_room_nid
 from storage.spaces import memberships_of
 from storage.tombstones import who_leads_to
 

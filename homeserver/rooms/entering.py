@@ -22,22 +22,17 @@ from homeserver.rooms.live import Known, LiveRooms
 from homeserver.rooms.outliers import judge
 from homeserver.rooms.remote_events import Fields, Signatures
 from homeserver.rooms.verified import in_order, verify_events
-from storage.add_events import (
-    AddEvent,
-    AddRoom,
-    HeadMove,
-    MemberChange,
-    RoomMoved,
-    StateChange,
-    take_room_nid,
-)
+from storage.add_events import AddEvent, HeadMove, RoomMoved
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Committer, Write
+from storage.current_state import StateChange
 from storage.database import Database
 from storage.events import find_events
+from storage.memberships import MemberChange
 from storage.names import Names
 from storage.nids import Nids
 from storage.room_state import REMOVED, NewSnapshot, derive_snapshot
+from storage.rooms import AddRoom, take_room_nid
 
 ATTEMPTS = 5
 

@@ -30,18 +30,13 @@ from homeserver.rooms.append import MEMBER, Append, find_relation
 from homeserver.rooms.live import Known, LiveRoom, LiveRooms, StateEntry
 from homeserver.rooms.redactions import may_redact
 from homeserver.rooms.resolver import Resolver, StateMap
-from storage.add_events import (
-    AddEvent,
-    Cause,
-    DropOutlier,
-    HeadMove,
-    MemberChange,
-    StateChange,
-)
+from storage.add_events import AddEvent, Cause, DropOutlier, HeadMove
 from storage.auth_edges import AuthEdges
 from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Write
+from storage.current_state import StateChange
 from storage.database import Database
+from storage.memberships import MemberChange
 from storage.names import Names
 from storage.nids import Nids
 from storage.outgoing import RelayEvent

@@ -24,7 +24,7 @@ from homeserver.rooms.server_access import ServerAccess
 from homeserver.rooms.taking import Door
 from homeserver.rooms.viewer import Viewer
 from storage.account_data import SetAccountData
-from storage.add_events import AddRoom, Transaction, take_room_nid
+from storage.add_events import Transaction
 from storage.auth_edges import AuthEdges
 from storage.changes import Change, StoredEvent
 from storage.committer import Committer, Write
@@ -32,6 +32,7 @@ from storage.database import Database, Pool, open_pool
 from storage.events import find_event
 from storage.names import Names, RoomName
 from storage.nids import Nids
+from storage.rooms import AddRoom, take_room_nid
 from storage.state_layers import StateLayers
 
 SERVER = ServerName("hub.example")
