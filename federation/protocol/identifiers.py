@@ -22,6 +22,7 @@ MAX_ID_BYTES = 255
 """User IDs, room IDs, aliases, event IDs, event types and state keys, in UTF-8."""
 
 _LOCALPART = re.compile(r"[a-z0-9._=/+-]+")
+_HISTORICAL_LOCALPART = re.compile(r"[!-9;-~]+")
 _SERVER_NAME = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[0-9A-Za-z.-]{1,255}))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -123,9 +124,24 @@ def check_new_localpart(localpart: str, server_name: ServerName) -> UserId:
 
     Upper case is refused; whoever wants to be kind lowers it before.
     """
-    user_id = build_user_id(localpart, server_name)
     if not _LOCALPART.fullmatch(localpart):
         raise InvalidUsername("A user name may only contain a-z, 0-9 and . _ = - / +")
+    return _check_length(build_user_id(localpart, server_name))
+
+
+def check_service_localpart(localpart: str, server_name: ServerName) -> UserId:
+    """The user ID that an application service's own name for a user gives.
+
+    Those of the historical grammar will do: bridges of the mautrix family draw their
+    `sender_localpart` from letters of both cases, and those to IRC name users by their nicks.
+    Source: appendices, "Historical User IDs". Raises `InvalidUsername`.
+    """
+    if not _HISTORICAL_LOCALPART.fullmatch(localpart):
+        raise InvalidUsername("A user name may only contain printable ASCII without space and :")
+    return _check_length(build_user_id(localpart, server_name))
+
+
+def _check_length(user_id: UserId) -> UserId:
     if not is_within_bytes(user_id):
         raise InvalidUsername(f"A user ID may not be longer than {MAX_ID_BYTES} bytes")
     return user_id

@@ -6,7 +6,7 @@ Source: application service API, "Identity assertion" and "Server admin style pe
 from collections.abc import Callable, Iterable
 
 from federation.protocol.errors import Forbidden, UnknownDevice, UserInUse
-from federation.protocol.identifiers import ServerName, UserId, check_new_localpart
+from federation.protocol.identifiers import ServerName, UserId, check_service_localpart
 from homeserver.appservices.namespaces import Namespaces
 from homeserver.users.accounts import NewUser
 from homeserver.users.bearer import digest
@@ -119,7 +119,7 @@ class ServiceAccounts:
 
     async def register(self, service_id: str, localpart: str) -> NewUser:
         """Make a user of a service. Raises `InvalidUsername`, `Exclusive`, `UserInUse`."""
-        user_id = check_new_localpart(localpart, self._server_name)
+        user_id = check_service_localpart(localpart, self._server_name)
         self._namespaces.check_user(user_id, service_id)
         user_nid = await self._names.users.get_nid(user_id)
         account = NewAccount(user_nid, self._clock(), appservice_id=service_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.protocol.errors import InvalidUsername
-from federation.protocol.identifiers import ServerName, UserId, check_new_localpart
+from federation.protocol.identifiers import ServerName, UserId, check_service_localpart
 from homeserver.appservices.patterns import Pattern, PatternRefused
 from homeserver.users.bearer import digest
 
@@ -120,7 +120,7 @@ def read_registration(fields: Mapping[str, Any], server_name: ServerName) -> Reg
     if problems:
         raise RegistrationError(*problems)
     try:
-        sender = check_new_localpart(fields["sender_localpart"], server_name)
+        sender = check_service_localpart(fields["sender_localpart"], server_name)
     except InvalidUsername as error:
         raise RegistrationError(f"sender_localpart: {error.message}.") from error
     url = fields.get("url")

@@ -67,8 +67,27 @@ async def test_users_outside_of_the_namespace_are_not_made(
     for username in ("alice", "irc"):
         body = {"type": SERVICE, "username": username, "inhibit_login": True}
         (await service.post("v3/register", body)).refused(400, "M_EXCLUSIVE")
-    body = {"type": SERVICE, "username": "irc_Bob", "inhibit_login": True}
-    (await service.post("v3/register", body)).refused(400, "M_INVALID_USERNAME")
+    for username in ("irc_a b", "irc_a:b", "irc_ä", "irc_" + "b" * 250):
+        body = {"type": SERVICE, "username": username, "inhibit_login": True}
+        (await service.post("v3/register", body)).refused(400, "M_INVALID_USERNAME")
+
+
+async def test_users_are_named_as_their_networks_name_them(
+    homes: BridgedHomes, bridge: Bridge
+) -> None:
+    ghost = await homes.ghost(bridge, "Half-Shot|away")
+    assert (await ghost.get("v3/account/whoami")).ok()["user_id"] == "@irc_Half-Shot|away:test"
+    alice = await homes.user("alice")
+    room_id = await alice.create_room(invite=[ghost.user_id])
+    await ghost.join(room_id)
+    event = await bridge.wait_for_event(await ghost.send(room_id, "hello"))
+    assert event["sender"] == ghost.user_id
+    body = {
+        "type": SERVICE,
+        "identifier": {"type": "m.id.user", "user": "irc_Half-Shot|away"},
+    }
+    session = (await homes.as_service(bridge).post("v3/login", body)).ok()
+    assert session["user_id"] == ghost.user_id
 
 
 async def test_reserved_names_are_not_for_others(homes: BridgedHomes, bridge: Bridge) -> None:

@@ -87,6 +87,12 @@ def test_what_bridges_add_is_read(tmp_path: Path) -> None:
     assert service.url == "http://127.0.0.1:9000"
 
 
+def test_bridges_draw_their_sender_from_letters_of_both_cases(tmp_path: Path) -> None:
+    drawn = "QxYz0AbCdEfGhIjKlMnOpQrStUvWxYz1"
+    (service,) = load_registrations(write(tmp_path, {**GOOD, "sender_localpart": drawn}), NAME)
+    assert service.sender == f"@{drawn}:example.org"
+
+
 @pytest.mark.parametrize("url", [None, ""])
 def test_a_service_may_have_no_url(tmp_path: Path, url: str | None) -> None:
     (service,) = load_registrations(write(tmp_path, {**GOOD, "url": url}), NAME)
