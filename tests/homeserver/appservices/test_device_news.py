@@ -93,6 +93,28 @@ async def test_messages_of_real_users_are_left_to_their_devices(
         assert len((await alice.sync())["to_device"]["events"]) == 1
 
 
+async def test_messages_are_left_to_the_devices_of_a_bridge_that_encrypts_by_sync(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with (
+        Bridge(fields={"receive_ephemeral": True}).running() as bridge,
+        bridged(database_url, tmp_path, bridge) as homes,
+    ):
+        alice, ghost = await homes.user("alice"), await homes.ghost(bridge, "bob")
+        body = {
+            "type": "m.login.application_service",
+            "identifier": {"type": "m.id.user", "user": ghost.user_id},
+        }
+        session = (await homes.as_service(bridge).post("v3/login", body)).ok()
+        device = homes.nobody()
+        device.token, device.user_id = session["access_token"], ghost.user_id
+        message = {"messages": {ghost.user_id: {"*": {"hello": 1}}}}
+        (await alice.put("v3/sendToDevice/m.test/1", message)).ok()
+        room_id = await alice.create_room(invite=[ghost.user_id])
+        await bridge.wait_for(lambda: any(e["room_id"] == room_id for e in bridge.events))
+        assert len((await device.sync())["to_device"]["events"]) == 1
+
+
 async def test_changes_of_devices_in_shared_rooms_are_told(
     homes: BridgedHomes, bridge: Bridge
 ) -> None:
