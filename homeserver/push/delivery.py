@@ -9,7 +9,7 @@ Pushers by mail are always behind: they gather for a while by design (`digests.p
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -31,7 +31,7 @@ from homeserver.push.ports import Digests
 from homeserver.push.progress import Progress
 from homeserver.push.pushers import HTTP
 from homeserver.push.unread import Unread, UnreadOfUsers
-from storage.database import Database
+from storage.database import Database, DatabaseUnavailable
 from storage.names import Names
 from storage.pushers import (
     ActivePusher,
@@ -239,19 +239,26 @@ class Delivery:
             if pusher is None:
                 self._forget(outbox.pusher_nid)
                 return True
+            return await self._step(outbox, pusher)
+        except DatabaseUnavailable as error:
+            log.warning("A pusher has to wait: %s", error)
+            self._return_item(outbox)
+            await asyncio.sleep(RETRY_S)
+        return False
+
+    async def _step(self, outbox: Outbox, pusher: ActivePusher) -> bool:
+        """Push one thing; whether that was all, for now."""
+        try:
             if pusher.kind != HTTP:
                 await self._send_digest(outbox, pusher)
                 return True
             return await self._advance(outbox, pusher)
-        except MatrixError as error:
-            log.warning("A pusher has to wait: %s", error)
-            self._return_item(outbox)
-            await asyncio.sleep(RETRY_S)
+        except DatabaseUnavailable:
+            raise
         except Exception:
             log.exception("Pusher %d could not push", outbox.pusher_nid)
-            outbox.sending = None
-            outbox.wants_badge = False
-        return False
+            self._skip(outbox, pusher)
+            return True
 
     async def _advance(self, outbox: Outbox, pusher: ActivePusher) -> bool:
         if not outbox.has_read_back:
@@ -357,6 +364,14 @@ class Delivery:
             failure,
             delay_ms // 1000,
         )
+
+    def _skip(self, outbox: Outbox, pusher: ActivePusher) -> None:
+        """Leave out what cannot be pushed, and let its pusher wait: the next may be like it."""
+        skipped, outbox.sending = outbox.sending, None
+        if skipped is not None:
+            upto = max(pusher.progress.sent_upto, skipped.position)
+            pusher = pusher.with_progress(replace(pusher.progress, sent_upto=upto))
+        self._put_off(outbox, pusher, GatewayFailed("an error of this server"))
 
     async def _send_digest(self, outbox: Outbox, pusher: ActivePusher) -> None:
         """Mail what has gathered; what came meanwhile begins to gather anew."""

@@ -38,6 +38,7 @@ MOST_ROOMS = 20
 MOST_OF_A_ROOM = 10
 MOST_TEXT = 500
 RETRIES = RetrySchedule(first_ms=60_000, longest_ms=6 * HOUR_MS)
+LAST_TS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)
 ENCRYPTED = "m.room.encrypted"
 
 
@@ -138,11 +139,10 @@ class MailDigests:
         )
 
     def _message_part(self, item: Notified, description: Description) -> Part:
-        sent = datetime.fromtimestamp(item.event.fields["origin_server_ts"] / 1000, UTC)
         return self._templates.render_part(
             "digest_message",
             {
-                "time": f"{sent:%Y-%m-%d %H:%M} UTC",
+                "time": describe_time(item.event.fields["origin_server_ts"]),
                 "sender": description.sender_display_name or item.event.sender,
                 "text": describe_event(item, with_text=self._settings.notification_content),
             },
@@ -179,6 +179,11 @@ def next_throttle(former: Throttle | None, now: int, first_ms: int) -> Throttle:
     if former is None or now > ready_ts(former) + QUIET_MS:
         return Throttle(now, first_ms)
     return Throttle(now, min(former.throttle_ms * THROTTLE_GROWTH, LONGEST_THROTTLE_MS))
+
+
+def describe_time(ts: int) -> str:
+    """When an event was sent; its sender may claim any time, which a calendar need not have."""
+    return f"{datetime.fromtimestamp(min(ts, LAST_TS) / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def describe_event(item: Notified, *, with_text: bool) -> str:

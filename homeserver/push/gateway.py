@@ -13,10 +13,13 @@ import orjson
 from yarl import URL
 
 from federation.outbound.connections import Connections, reason_of
+from federation.protocol import canonical_json
 
 MAX_ANSWER_BYTES = 65_536
 AT_ONCE = 8
 """Requests to one gateway at once, so that one that is slow keeps nobody else waiting."""
+LONGEST_WAIT_S = 86_400
+MAX_DIGITS = 10
 REFUSING = (400, 413, 422)
 """What says that the notification itself is at fault: it would be so the next time too."""
 
@@ -46,15 +49,15 @@ class Gateways:
 
         Raises `GatewayFailed`, `NotificationRefused`.
         """
-        body = orjson.dumps({"notification": notification})
-        target = URL(url)
+        body = canonical_json.encode_lax({"notification": notification})
+        target = read_url(url)
         async with self._turn(target.authority):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._post(target, body)
             except TimeoutError as error:
                 raise GatewayFailed("no answer in time") from error
-            except (aiohttp.ClientError, OSError) as error:
+            except (aiohttp.ClientError, OSError, UnicodeError) as error:
                 raise GatewayFailed(reason_of(error)) from error
 
     async def _post(self, target: URL, body: bytes) -> Sequence[str]:
@@ -64,13 +67,12 @@ class Gateways:
             headers={"Content-Type": "application/json"},
             allow_redirects=False,
         ) as response:
-            answer = await response.content.read(MAX_ANSWER_BYTES)
+            answer = await read_beginning(response)
             if response.status in REFUSING:
                 raise NotificationRefused(f"status {response.status}")
             if not 200 <= response.status < 300:
-                retry_after = response.headers.get("Retry-After", "")
-                seconds = int(retry_after) if retry_after.isdecimal() else 0
-                raise GatewayFailed(f"status {response.status}", min(seconds, 86_400) * 1000)
+                wait_ms = read_retry_after_ms(response.headers.get("Retry-After", ""))
+                raise GatewayFailed(f"status {response.status}", wait_ms)
         return read_rejected(answer)
 
     def _turn(self, authority: str) -> asyncio.Semaphore:
@@ -78,6 +80,31 @@ class Gateways:
         if turn is None:
             turn = self._turns[authority] = asyncio.Semaphore(AT_ONCE)
         return turn
+
+
+def read_url(url: str) -> URL:
+    """The URL of a gateway. Raises `GatewayFailed`."""
+    try:
+        return URL(url)
+    except ValueError as error:
+        raise GatewayFailed(f"this is no URL: {error}") from error
+
+
+async def read_beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The answer's body, in however many pieces it comes, as far as it is looked at."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= MAX_ANSWER_BYTES:
+            break
+    return bytes(body[:MAX_ANSWER_BYTES])
+
+
+def read_retry_after_ms(header: str) -> int:
+    """For how long a gateway asks to be left alone, at most a day."""
+    if not (header.isascii() and header.isdecimal()):
+        return 0
+    return min(int(header[:MAX_DIGITS]), LONGEST_WAIT_S) * 1000
 
 
 def read_rejected(answer: bytes) -> Sequence[str]:

@@ -5,9 +5,9 @@ Source: client-server API, "Push notifications", POST /pushers/set.
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
+from yarl import URL
 
 from federation.protocol.errors import InvalidParam, MissingParam
 from homeserver.clock import Clock
@@ -152,10 +152,10 @@ def check_gateway(url: object) -> None:
     if not isinstance(url, str):
         raise InvalidParam("'url' must be a string")
     try:
-        parts = urlsplit(url)
+        parts = URL(url)
     except ValueError as error:
         raise InvalidParam("'url' is not a URL") from error
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
+    if parts.scheme not in {"https", "http"} or not parts.host:
         raise InvalidParam("'url' must be an HTTPS URL")
     if parts.path != NOTIFY_PATH:
         raise InvalidParam(f"'url' must have the path {NOTIFY_PATH}")

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from homeserver.config.sections.push import Push
 from homeserver.config.settings import Settings
+from homeserver.push.gateway import read_retry_after_ms
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.push.gateway import (
     PushGateway,
@@ -257,6 +258,43 @@ async def test_a_rejected_pusher_is_removed(homes: Homes, gateway: PushGateway) 
     assert (await gateway.next())["devices"][0]["pushkey"] == "new"
     shown = (await bob.get("v3/pushers")).ok()["pushers"]
     assert [one["pushkey"] for one in shown] == ["new"]
+
+
+async def test_an_answer_may_come_in_pieces(homes: Homes, gateway: PushGateway) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await room_of_two(alice, bob)
+    await gateway.follow(bob)
+    gateway.rejected, gateway.pieces = ["key"], 3
+    await alice.send(room_id, "one")
+    await gateway.next()
+    async with asyncio.timeout(PATIENCE_S):
+        while (await bob.get("v3/pushers")).ok()["pushers"]:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"{}", b'{"data": {"url": "https://push.example.org:99999/_matrix/push/v1/notify"}}'],
+)
+async def test_a_pusher_that_cannot_work_is_left_alone_ever_longer(
+    homes: Homes, gateway: PushGateway, broken: bytes
+) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await room_of_two(alice, bob)
+    await gateway.follow(bob)
+    await homes.services.db.execute("UPDATE pushers SET json = $1", broken)
+    await alice.send(room_id, "one")
+    async with asyncio.timeout(PATIENCE_S):
+        while not await homes.services.db.fetchval("SELECT max(failures) FROM pushers"):
+            await asyncio.sleep(0.02)
+    assert await homes.services.db.fetchval("SELECT min(due_ts) FROM pushers") is not None
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_ms"), [("", 0), ("3", 3_000), ("9" * 5_000, 86_400_000), ("٣", 0), ("-1", 0)]
+)
+def test_a_gateway_may_ask_to_be_left_alone_for_a_day_at_most(header: str, wait_ms: int) -> None:
+    assert read_retry_after_ms(header) == wait_ms
 
 
 async def test_what_a_gateway_refuses_does_not_hold_up_the_rest(

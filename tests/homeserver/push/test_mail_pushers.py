@@ -30,6 +30,12 @@ from tests.homeserver.push.test_http_pushers import call_oneself, read, room_of_
 from tests.patience import PATIENCE_S
 
 BOB = "bob@example.org"
+CLAIM_THE_LAST_TIME = r"""
+    UPDATE events
+       SET origin_server_ts = 9007199254740991,
+           json = convert_to(regexp_replace(convert_from(json, 'UTF8'), '"origin_server_ts":\d+',
+                                            '"origin_server_ts":9007199254740991'), 'UTF8')
+"""
 
 
 @pytest_asyncio.fixture
@@ -120,6 +126,19 @@ async def test_what_is_not_read_is_mailed(
     assert f"https://matrix.to/#/{room_id}" in mail.text
     assert "Tea &lt;party&gt;" in mail.html
     assert "first &amp; foremost" in mail.html
+
+
+async def test_a_message_may_claim_a_time_that_no_calendar_has(
+    settings: Settings, slow: Settings, mails: MailServer
+) -> None:
+    async with mailing_homes(slow) as homes:
+        alice, bob = await homes.user("alice"), await user_with_mail(homes)
+        await alice.send(await room_of_two(alice, bob), "from afar")
+    connection = await asyncpg.connect(settings.database.url)
+    await connection.execute(CLAIM_THE_LAST_TIME)
+    await connection.close()
+    async with later(settings):
+        assert "from afar" in (await mails.next()).text
 
 
 async def test_what_was_read_in_time_is_not_mailed(
