@@ -24,10 +24,9 @@ async def get_user_profile(call: Call) -> Mapping[str, Any]:
 
 
 @endpoint("GET", FIELD, Access.PUBLIC, aliases=(UNSTABLE_FIELD,))
-async def get_profile_field(call: Call) -> dict[str, Any]:
+async def get_profile_field(call: Call) -> Mapping[str, Any]:
     """Show one field of a profile. Errors: `NotFound`, `Forbidden`."""
-    field = call.path["keyName"]
-    return {field: await call.services.personal.profiles.field(call.path["userId"], field)}
+    return await call.services.personal.profiles.field(call.path["userId"], call.path["keyName"])
 
 
 @endpoint(

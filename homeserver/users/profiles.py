@@ -95,18 +95,18 @@ class Profiles:
         fields = await profile_of(self._db, user_nid)
         return {field: orjson.loads(value) for field, value in fields.items()}
 
-    async def field(self, user_id: str, field: str) -> Any:
-        """One field of a user's profile. Raises as `profile` does, and `NotFound`."""
+    async def field(self, user_id: str, field: str) -> Mapping[str, Any]:
+        """One field of a user's profile under its name. Raises as `profile` does.
+
+        A name or avatar that is not there is no error: bridges ask what ghosts are called before
+        they name them, and take an error for a reason not to. For other fields raises `NotFound`.
+        """
         if self._is_elsewhere(user_id):
             fields = await self._remote.profile(UserId(user_id))
-            if field not in fields:
-                raise NotFound("The profile has no such field")
-            return fields[field]
+            return {field: fields[field]} if field in fields else missing_field(field)
         user_nid = await self._get_user(user_id)
         value = await find_profile_field(self._db, user_nid, field)
-        if value is None:
-            raise NotFound("The profile has no such field")
-        return orjson.loads(value)
+        return missing_field(field) if value is None else {field: orjson.loads(value)}
 
     async def set_field(self, user_id: UserId, user_nid: int, field: str, value: object) -> None:
         """Set a field; a new name or avatar is shown in the user's rooms before this returns.
@@ -153,6 +153,13 @@ class Profiles:
         await self._member_events.update_member_profiles(
             user_id, profile.displayname, profile.avatar_url
         )
+
+
+def missing_field(field: str) -> Mapping[str, Any]:
+    """What is told of a field that a profile does not have. Raises `NotFound`."""
+    if field in MAX_LENGTHS:
+        return {}
+    raise NotFound("The profile has no such field")
 
 
 def check_field_name(field: str) -> None:

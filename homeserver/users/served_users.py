@@ -33,7 +33,7 @@ class ServedProfiles:
             raise Forbidden("Profile lookup over federation is disabled on this homeserver")
         if field is None:
             return await self._profiles.profile(user_id)
-        return {field: await self._profiles.field(user_id, field)}
+        return await self._profiles.field(user_id, field)
 
 
 def check_ours(user_id: UserId, server_name: ServerName) -> None:

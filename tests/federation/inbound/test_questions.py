@@ -157,6 +157,8 @@ async def test_profiles_are_told(homes: Homes, far: FarServer) -> None:
     one = await far.get("query/profile", user_id="@alice:test", field="m.tz")
     assert one.ok() == {"m.tz": "Europe/Paris"}
     none = await far.get("query/profile", user_id="@alice:test", field="avatar_url")
+    assert none.ok() == {}
+    none = await far.get("query/profile", user_id="@alice:test", field="org.example.none")
     none.refused(404, "M_NOT_FOUND")
     (await far.get("query/profile", user_id="@bob:test")).refused(404, "M_NOT_FOUND")
     for user_id in ("@alice:else.where", "alice", "@user1:localhost:http"):

@@ -71,7 +71,15 @@ async def test_an_empty_name_is_no_name(homes: Homes) -> None:
     for empty in ("", None):
         (await alice.put(profile(alice, "displayname"), {"displayname": "Alice"})).ok()
         (await alice.put(profile(alice, "displayname"), {"displayname": empty})).ok()
-        (await alice.get(profile(alice, "displayname"))).refused(404, "M_NOT_FOUND")
+        assert (await alice.get(profile(alice, "displayname"))).ok() == {}
+
+
+async def test_who_has_no_name_yet_is_asked_for_it_without_an_error(homes: Homes) -> None:
+    alice, nobody = await homes.user(), homes.nobody()
+    for field in ("displayname", "avatar_url"):
+        assert (await nobody.get(profile(alice, field))).ok() == {}
+        answer = await nobody.get(f"v3/profile/{quote('@nobody:test')}/{field}")
+        answer.refused(404, "M_NOT_FOUND")
 
 
 async def member_content(client: Client, room_id: str) -> Any:
