@@ -22,7 +22,8 @@ async def test_a_profile_is_asked_of_the_users_server_once(
     assert (await nobody.get(path_of(rem))).ok() == shown
     assert (await nobody.get(path_of(rem, "displayname"))).ok() == {"displayname": "Rem"}
     assert (await nobody.get(path_of(rem, "m.tz"))).ok() == {"m.tz": "Asia/Tokyo"}
-    (await nobody.get(path_of(rem, "avatar_url"))).refused(404, "M_NOT_FOUND")
+    assert (await nobody.get(path_of(rem, "avatar_url"))).ok() == {}
+    (await nobody.get(path_of(rem, "org.example.y"))).refused(404, "M_NOT_FOUND")
     (seen,) = played.asked(PROFILE)
     assert seen.target == f"{PROFILE}?user_id={quote(rem, safe='')}"
 

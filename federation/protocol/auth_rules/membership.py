@@ -80,8 +80,10 @@ def check_invite(event: Pdu, target: str, state: AuthState) -> None:
         return
     sender, power = event.sender, state.power
     require(state.membership(sender) == "join", "invite.joined", f"{sender} is not joined")
-    invitable = state.membership(target) not in ("join", "ban")
-    require(invitable, "invite.target", f"{target} is joined or banned")
+    membership = state.membership(target)
+    # No errcode says so, and bridges tell by these words that they need not invite.
+    require(membership != "join", "invite.target", f"{target} is already in the room")
+    require(membership != "ban", "invite.target", f"{target} is banned")
     require(power.of(sender) >= power.invite, "invite.level", f"{sender} may not invite")
 
 

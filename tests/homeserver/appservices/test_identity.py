@@ -260,3 +260,16 @@ async def test_a_users_presence_is_set_by_its_service(homes: BridgedHomes, bridg
     (await ghost.put(f"v3/presence/{ghost.user_id}/status", body)).ok()
     shown = (await alice.get(f"v3/presence/{ghost.user_id}/status")).ok()
     assert (shown["presence"], shown["status_msg"]) == ("unavailable", "elsewhere")
+
+
+async def test_a_bridge_is_told_that_somebody_is_in_the_room_whom_it_invites(
+    homes: BridgedHomes, bridge: Bridge
+) -> None:
+    alice, ghost = await homes.user("alice"), await homes.ghost(bridge, "bob")
+    room_id = await ghost.create_room(preset="public_chat")
+    await alice.join(room_id)
+    invited = await ghost.post(path_of(room_id, "invite"), {"user_id": alice.user_id})
+    assert "is already in the room" in invited.refused(403, "M_FORBIDDEN")["error"]
+    path = path_of(room_id, f"state/m.room.member/{quote(alice.user_id)}")
+    set_by_state = await ghost.put(path, {"membership": "invite"})
+    assert "is already in the room" in set_by_state.refused(403, "M_FORBIDDEN")["error"]
