@@ -31,9 +31,10 @@ async def forgotten_among(db: Database, user_nid: int, room_nids: Iterable[int])
     return {nid for (nid,) in await db.fetch(SELECT_FORGOTTEN, user_nid, list(room_nids))}
 
 
-# The latest event up to the position is the membership then; all after it must be joins too.
-SELECT_STAYED = """
-    SELECT r.room_nid
+# The latest event up to the position is the membership then; all after it must be joins too. What
+# is in them is read here: PostgreSQL's JSON type refuses some events that are good.
+SELECT_MEMBERSHIPS_SINCE = """
+    SELECT r.room_nid, own.json
       FROM unnest($1::integer[], $2::bigint[]) AS r (room_nid, since)
      CROSS JOIN LATERAL (
            SELECT max(stream_position) AS position
@@ -41,14 +42,11 @@ SELECT_STAYED = """
             WHERE events.room_nid = r.room_nid
               AND events.place_nid = $3
               AND events.stream_position <= r.since) AS former
-     WHERE former.position IS NOT NULL
-       AND NOT EXISTS (
-           SELECT FROM events
-            WHERE events.room_nid = r.room_nid
-              AND events.place_nid = $3
-              AND events.stream_position >= former.position
-              AND events.event_nid <> ALL($4::bigint[])
-              AND convert_from(json, 'UTF8')::json #>> '{content,membership}' <> 'join')
+      JOIN events AS own
+        ON own.room_nid = r.room_nid
+       AND own.place_nid = $3
+       AND own.stream_position >= former.position
+     WHERE own.event_nid <> ALL($4::bigint[])
 """
 
 
@@ -60,6 +58,9 @@ async def stayed_inside(
     The member is told by the place of its events; events `but_for` these count.
     """
     rows = await db.fetch(
-        SELECT_STAYED, list(since), list(since.values()), place_nid, list(but_for)
+        SELECT_MEMBERSHIPS_SINCE, list(since), list(since.values()), place_nid, list(but_for)
     )
-    return {nid for (nid,) in rows}
+    outside = {
+        nid for nid, encoded in rows if decode(encoded)["content"].get("membership") != "join"
+    }
+    return {nid for nid, _ in rows} - outside

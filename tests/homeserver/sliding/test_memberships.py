@@ -40,6 +40,16 @@ async def test_an_invite_comes_with_its_stripped_state(homes: Homes) -> None:
     assert "invite_state" not in room
 
 
+async def test_an_invite_with_a_reason_that_no_database_takes_is_accepted(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room()
+    content = {"membership": "invite", "reason": "come\0in"}
+    await alice.set_state(room_id, "m.room.member", content, bob.user_id)
+    slider = await follow(bob)
+    await bob.join(room_id)
+    assert (await slider.next())["rooms"][room_id]["membership"] == "join"
+
+
 async def test_an_invite_that_is_turned_down_is_over(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     slider = await follow(bob)
