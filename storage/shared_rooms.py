@@ -67,7 +67,7 @@ SELECT_PARTED = f"""
            SELECT theirs.user_nid, false, ({BEFORE})
              FROM memberships AS theirs
             WHERE theirs.stream_position > $2 AND theirs.stream_position <= $3
-              AND theirs.membership IN (4, 5)
+              AND theirs.membership <> 1
               AND (theirs.room_nid = ANY($4::integer[]) OR EXISTS (
                   SELECT FROM memberships AS mine
                    WHERE mine.user_nid = $1 AND mine.room_nid = theirs.room_nid

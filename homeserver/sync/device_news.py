@@ -6,6 +6,7 @@ nothing has happened. Source: client-server API, "Extensions to /sync".
 
 from dataclasses import dataclass, field, replace
 
+from federation.protocol.auth_events import member_place
 from homeserver.encryption.one_time_keys import OneTimeKeys
 from homeserver.encryption.to_device import Inbox
 from homeserver.sync.classify import memberships_at
@@ -18,9 +19,9 @@ from storage.database import Database
 from storage.device_lists import changed_for
 from storage.names import Names
 from storage.shared_rooms import Stretch, users_met, users_parted
+from storage.visible_rooms import stayed_inside
 
 BEGINNING = 0
-OUTSIDE = (Membership.LEAVE, Membership.BAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,15 @@ class DeviceNews:
         left: list[int] = []
         moved = {n: own for n, own in follower.rooms.items() if since < own.position <= upto}
         if moved:
-            before = await memberships_at(
-                self._db, self._names, follower, dict.fromkeys(moved, since)
-            )
+            at_since = dict.fromkeys(moved, since)
+            place = await self._names.places.get_nid(member_place(follower.user_id))
+            before = await memberships_at(self._db, self._names, follower, at_since)
+            stayed = await stayed_inside(self._db, place, at_since, ())
             for room_nid, own in moved.items():
-                was_joined = before.get(room_nid) == "join"
-                if own.membership is Membership.JOIN and not was_joined:
+                # Of who was in a room while the user was out for a while nobody told the user.
+                if own.membership is Membership.JOIN and room_nid not in stayed:
                     entered.append(room_nid)
-                elif own.membership in OUTSIDE and was_joined:
+                elif own.membership is not Membership.JOIN and before.get(room_nid) == "join":
                     left.append(room_nid)
         time = Stretch(since, upto, entered, left)
         changed = await changed_for(self._db, follower.user_nid, since, upto)

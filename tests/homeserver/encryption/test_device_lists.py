@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -164,6 +165,27 @@ async def test_who_was_away_between_two_syncs_is_told_as_changed(homes: Homes) -
     (await bob.post(f"v3/rooms/{room_id}/leave")).ok()
     await bob.join(room_id)
     await check(alice, since, changed(bob))
+
+
+async def test_whoever_goes_and_comes_back_between_two_syncs_looks_at_everybody(
+    homes: Homes,
+) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await share_room(alice, bob)
+    since = await token(bob)
+    (await bob.post(f"v3/rooms/{quote(room_id)}/leave")).ok()
+    await bob.join(room_id)
+    await check(bob, since, changed(alice, bob))
+
+
+async def test_who_is_put_out_and_invited_again_has_left(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await share_room(alice, bob)
+    since, since_of_bob = await token(alice), await token(bob)
+    (await alice.post(f"v3/rooms/{quote(room_id)}/kick", {"user_id": bob.user_id})).ok()
+    await alice.invite(room_id, bob.user_id)
+    await check(alice, since, left(bob))
+    await check(bob, since_of_bob, left(alice))
 
 
 async def test_changes_are_told_by_a_server_that_has_just_been_started(homes: Homes) -> None:
