@@ -13,9 +13,11 @@ MAX_STORED = 5_000
 class KeyDiffers(Exception):
     """A one-time key of this ID is there already, and it is another one."""
 
-    def __init__(self, algorithm: str, key_id: str) -> None:
+    def __init__(self, algorithm: str, key_id: str, stored: bytes, offered: bytes) -> None:
         super().__init__(f"{algorithm}:{key_id}")
         self.full_id = f"{algorithm}:{key_id}"
+        self.stored = stored
+        self.offered = offered
 
 
 class TooManyKeys(Exception):
@@ -32,7 +34,7 @@ INSERT_KEYS = """
 """
 
 SELECT_DIFFERENT = """
-    SELECT algorithm, key_id
+    SELECT algorithm, key_id, old.key, new.key
       FROM unnest($2::text[], $3::text[], $4::bytea[]) AS new (algorithm, key_id, key)
       JOIN one_time_keys AS old USING (algorithm, key_id)
      WHERE old.device_nid = $1 AND old.key <> new.key

@@ -49,6 +49,17 @@ class KeyCounts:
 NO_KEYS = KeyCounts({}, ())
 
 
+def describe(error: KeyDiffers) -> str:
+    """What a client is told that has forgotten keys of its own.
+
+    Clients on matrix-rust-sdk know this case by the text alone, and read both keys from it.
+    """
+    return (
+        f"One time key {error.full_id} already exists. "
+        f"Old key: {error.stored.decode()}; new key: {error.offered.decode()}"
+    )
+
+
 class OneTimeKeys:
     """Keeps the keys."""
 
@@ -69,7 +80,7 @@ class OneTimeKeys:
         try:
             await add_one_time_keys(self._db, device_nid, keys, fallback)
         except KeyDiffers as error:
-            raise InvalidParam(f"There is another key {error.full_id} already") from error
+            raise InvalidParam(describe(error)) from error
         except TooManyKeys as error:
             raise InvalidParam(f"A device may have {MAX_STORED} one-time keys") from error
         await self._changed([device_nid])

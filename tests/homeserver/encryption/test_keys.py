@@ -133,7 +133,12 @@ async def test_a_key_that_is_there_already_stays_as_it_is(homes: Homes) -> None:
         answer = (await device.upload(one_time_keys=one_time_keys(1, 2))).ok()
         assert answer == {"one_time_key_counts": {CURVE: 2}}
     other = {f"{CURVE}:2": {"key": "another"}, f"{CURVE}:3": {"key": "key 3"}}
-    (await device.upload(one_time_keys=other)).refused(400, "M_INVALID_PARAM")
+    refused = (await device.upload(one_time_keys=other)).refused(400, "M_INVALID_PARAM")
+    # Element X tells its user of this, whom it costs messages; it goes by the text.
+    assert refused["error"] == (
+        "One time key signed_curve25519:2 already exists. "
+        'Old key: {"key":"key 2"}; new key: {"key":"another"}'
+    )
     assert (await device.upload()).ok() == {"one_time_key_counts": {CURVE: 2}}
 
 
