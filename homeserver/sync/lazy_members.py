@@ -1,35 +1,51 @@
 """Which members a device has been told of, so that lazily loaded ones are sent once.
 
-Forgetting is harmless: a member is then sent again.
+An answer may be lost on its way. A device that then asks again with its former token is told anew
+of all members of the rooms in question. Forgetting is harmless: a member is then sent again.
 Source: client-server API, "Lazy-loading room members".
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from storage.cache import Cache
 
 MEMBER_COST = 60
 
 
+@dataclass(slots=True)
+class MembersTold:
+    """The state places of the members of a room; the last were told by the answer up to `upto`."""
+
+    places: set[int]
+    upto: int
+
+
 class LazyMembers:
-    """For each device and room the state places of the members that were sent."""
+    """For each device and room the members that were sent."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._sent: Cache[tuple[int, int], set[int]] = Cache(max_bytes)
+        self._told: Cache[tuple[int, int], MembersTold] = Cache(max_bytes)
 
     def forget(self, device_nid: int, room_nids: Iterable[int]) -> None:
         """The device begins anew."""
         for room_nid in room_nids:
-            self._sent.discard((device_nid, room_nid))
+            self._told.discard((device_nid, room_nid))
 
-    def unsent(self, device_nid: int, room_nid: int, places: Iterable[int]) -> set[int]:
-        """Those of the places that the device has not been sent."""
-        sent = self._sent.get((device_nid, room_nid))
-        return set(places) if sent is None else {place for place in places if place not in sent}
+    def unsent(self, device_nid: int, room_nid: int, places: Iterable[int], since: int) -> set[int]:
+        """Those of the places that a device with the token of position `since` does not have."""
+        told = self._told.get((device_nid, room_nid))
+        if told is not None and told.upto > since:
+            self._told.discard((device_nid, room_nid))
+            told = None
+        return set(places) if told is None else set(places) - told.places
 
-    def note(self, device_nid: int, room_nid: int, places: Iterable[int]) -> None:
-        """These are being sent."""
+    def note(self, device_nid: int, room_nid: int, places: Iterable[int], upto: int) -> None:
+        """These are told by the answer with the token of position `upto`."""
         key = (device_nid, room_nid)
-        sent = self._sent.get(key) or set()
-        sent.update(places)
-        self._sent.put(key, sent, MEMBER_COST * (2 + len(sent)))
+        told = self._told.get(key) or MembersTold(set(), upto)
+        new = set(places) - told.places
+        if new:
+            told.places |= new
+            told.upto = upto
+            self._told.put(key, told, MEMBER_COST * (2 + len(told.places)))

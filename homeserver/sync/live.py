@@ -174,7 +174,9 @@ class LiveSync:
             if item.events and wanted.timeline.allows_room(ids[item.room_nid])
         }
         rendered = await self._events.render(flatten(shown.values()), request.viewer)
-        members = await self._members(shown, request) if wanted.state.lazy_load_members else {}
+        members = (
+            await self._members(shown, request, upto) if wanted.state.lazy_load_members else {}
+        )
         summaries = await self._summaries(follower, news)
         for item in news:
             nid = item.room_nid
@@ -201,18 +203,20 @@ class LiveSync:
         return await read_summaries(self._db, changed, nameless, follower.user_nid)
 
     async def _members(
-        self, shown: Mapping[int, Sequence[EventAdded]], request: SyncRequest
+        self, shown: Mapping[int, Sequence[EventAdded]], request: SyncRequest, upto: int
     ) -> dict[int, list[bytes]]:
         """The member events of senders that the device has not been told of, by room."""
         device_nid = request.viewer.device_nid
+        since = request.since.position if request.since is not None else 0
         senders = {member_place(added.event.sender) for added in flatten(shown.values())}
         places = await self._names.places.get_nids(senders)
         asked = []
         for room_nid, events in shown.items():
             wanted = {places[member_place(added.event.sender)] for added in events}
+            unsent = self._lazy.unsent(device_nid, room_nid, wanted, since)
+            self._lazy.note(device_nid, room_nid, wanted, upto)
             if not request.wanted.room.state.include_redundant_members:
-                wanted = self._lazy.unsent(device_nid, room_nid, wanted)
-            self._lazy.note(device_nid, room_nid, wanted)
+                wanted = unsent
             missing = wanted - {added.event.place_nid for added in events}
             asked.append(StateWanted(room_nid, frozenset(), frozenset(missing)))
         members = await read_members(self._db, asked)

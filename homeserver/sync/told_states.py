@@ -144,7 +144,11 @@ class ToldStates:
         members: Mapping[int, set[int]],
         whole: set[int],
     ) -> None:
-        """Reduce changed members to the wanted ones; add those that the device does not know."""
+        """Reduce members of whole states to the wanted ones; add those that the device lacks.
+
+        Members that changed are told, all of them: they keep the list up to date that a client
+        has asked for elsewhere.
+        """
         device_nid = reading.request.viewer.device_nid
         redundant = reading.request.wanted.room.state.include_redundant_members
         asked = []
@@ -153,15 +157,15 @@ class ToldStates:
                 continue
             if nid in whole:
                 self._lazy.forget(device_nid, [nid])
-                self._lazy.note(device_nid, nid, places)
+                self._lazy.note(device_nid, nid, places, reading.upto)
                 continue
-            found[nid] = [
-                event
-                for event in found.get(nid, ())
-                if event.type != "m.room.member" or event.place_nid in places
-            ]
-            unsent = places if redundant else self._lazy.unsent(device_nid, nid, places)
-            self._lazy.note(device_nid, nid, places)
+            told = found.setdefault(nid, [])
+            if reading.is_whole(nid):
+                told[:] = [e for e in told if e.type != "m.room.member" or e.place_nid in places]
+            changed = {event.place_nid for event in told if event.type == "m.room.member"}
+            unsent = self._lazy.unsent(device_nid, nid, places, reading.since)
+            self._lazy.note(device_nid, nid, places, reading.upto)
+            unsent = (places if redundant else unsent) - changed
             if unsent:
                 asked.append(StateWanted(nid, frozenset(), frozenset(unsent)))
         for event in await read_members(self._db, asked):

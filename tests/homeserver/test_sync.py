@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -282,6 +283,56 @@ async def test_lazy_loading_sends_the_members_of_the_timeline_once(homes: Homes)
     await bob.send(room_id, "again")
     third = await carol.sync(second["next_batch"], filter=lazy)
     assert members(third["rooms"]["join"][room_id]) == set()
+
+
+async def test_members_that_change_are_told_to_who_loads_the_others_lazily(homes: Homes) -> None:
+    alice, bob, carol, dave = [await homes.user() for _ in range(4)]
+    room_id = await alice.create_room(preset="public_chat", name="Kitchen")
+    for user in (bob, carol):
+        await user.join(room_id)
+    lazy = orjson.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 2}}})
+
+    async def next_members(since: str, key: str, **options: Any) -> dict[str, str]:
+        news = await carol.sync(since, filter=lazy.decode(), **options)
+        events = news["rooms"]["join"][room_id][key]["events"]
+        members = [e for e in events if e["type"] == "m.room.member"]
+        return {e["state_key"]: e["content"]["membership"] for e in members}
+
+    since = (await carol.sync(filter=lazy.decode()))["next_batch"]
+    (await alice.post(f"v3/rooms/{quote(room_id)}/kick", {"user_id": bob.user_id})).ok()
+    told = await next_members(since, "state_after", use_state_after="true")
+    assert told == {alice.user_id: "join", bob.user_id: "leave"}
+    await dave.join(room_id)
+    for n in range(3):
+        await alice.send(room_id, f"{n}")
+    changes = {bob.user_id: "leave", dave.user_id: "join"}
+    assert await next_members(since, "state") == changes | {alice.user_id: "join"}
+    told = await next_members(since, "state_after", use_state_after="true")
+    assert told == changes | {alice.user_id: "join"}
+
+
+async def test_lazily_loaded_members_are_told_again_if_an_answer_was_lost(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat", name="Kitchen")
+    await bob.join(room_id)
+    for n in range(3):
+        await bob.send(room_id, f"{n}")
+    lazy = orjson.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 2}}})
+
+    async def news(since: str) -> tuple[str, set[str]]:
+        answer = await bob.sync(since, filter=lazy.decode())
+        events = answer["rooms"]["join"][room_id]["state"]["events"]
+        return answer["next_batch"], {e["state_key"] for e in events}
+
+    since = (await bob.sync(filter=lazy.decode()))["next_batch"]
+    await alice.send(room_id, "hello")
+    _, told = await news(since)
+    assert told == {alice.user_id}
+    since, told = await news(since)
+    assert alice.user_id in told
+    await alice.send(room_id, "again")
+    _, told = await news(since)
+    assert told == set()
 
 
 async def test_heroes_stand_for_a_room_without_a_name(homes: Homes) -> None:
