@@ -75,8 +75,10 @@ def check_strict(value: Any) -> None:
     _check_strict((value,), 0)
 
 
-def decode(data: bytes, max_depth: int | None = MAX_DEPTH) -> Any:
+def decode(data: bytes, max_depth: int | None = MAX_DEPTH, max_integer: int | None = None) -> Any:
     """The value of untrusted JSON, with integers of any size and floats as they are.
+
+    With `max_integer` larger integers, either side of zero, are refused with `BadJson`.
 
     Of equal keys in one object the last counts. Raises `NotJson` for anything but UTF-8 JSON
     without lone surrogates, `BadJson` for too deep nesting. The size is the caller's to limit.
@@ -92,7 +94,9 @@ def decode(data: bytes, max_depth: int | None = MAX_DEPTH) -> Any:
         check_depth(value, max_depth)
     # orjson reads integers beyond 64 bits as floats. Few bodies have so many digits in a row.
     if _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO):
-        return _decode_big_integers(data)
+        value = _decode_big_integers(data)
+        if max_integer is not None:
+            _check_integers((value,), max_integer)
     return value
 
 
@@ -104,6 +108,17 @@ def check_depth(value: Any, max_depth: int) -> None:
         if not level:
             return
     raise BadJson(f"Nested deeper than {max_depth} levels")
+
+
+def _check_integers(values: Iterable[Any], max_integer: int) -> None:
+    """Raise `BadJson` for an integer that is too large; the depth is known to be harmless."""
+    for value in values:
+        if isinstance(value, dict):
+            _check_integers(value.values(), max_integer)
+        elif isinstance(value, list):
+            _check_integers(value, max_integer)
+        elif isinstance(value, int) and abs(value) > max_integer:
+            raise BadJson(f"An integer is beyond ±{max_integer}")
 
 
 def _containers_in(container: object) -> list[object]:

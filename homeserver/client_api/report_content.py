@@ -9,6 +9,8 @@ from federation.protocol.endpoint import Access, Rate, endpoint
 from homeserver.http.call import Call
 from homeserver.http.request_body import optional_int, optional_str, require_str
 
+WORST_SCORE, BEST_SCORE = -100, 0
+
 
 @endpoint("POST", "/_matrix/client/v3/rooms/{roomId}/report", Access.USER, rate=Rate.REPORT)
 async def report_room(call: Call) -> dict[str, Any]:
@@ -25,14 +27,15 @@ async def report_room(call: Call) -> dict[str, Any]:
 async def report_event(call: Call) -> dict[str, Any]:
     """Report an event of a room that one is in. Errors: `NotFound`, `BadJson`.
 
-    Clients of older versions send no reason, or a score.
+    Clients of older versions send no reason, or a score from -100 to 0.
     """
+    score = optional_int(call.json, "score")
     await call.services.personal.reports.report_event(
         call.user_nid,
         call.path["roomId"],
         call.path["eventId"],
         optional_str(call.json, "reason"),
-        optional_int(call.json, "score"),
+        None if score is None else min(max(score, WORST_SCORE), BEST_SCORE),
     )
     return {}
 

@@ -21,7 +21,7 @@ from federation.protocol.endpoint import Access, Body, Endpoint, Rate
 from federation.protocol.errors import MatrixError
 from federation.protocol.response import Answer, Response, StreamedBody
 from homeserver.http.authenticate import Authenticator
-from homeserver.http.call import Call
+from homeserver.http.call import MAX_INT, Call
 from homeserver.http.client_address import TrustedProxies, address_to_limit
 from homeserver.http.error_response import (
     error_response,
@@ -251,13 +251,15 @@ class Dispatcher:
         if endpoint.body is Body.STREAM:
             call.stream = StreamedRequest(call.request, self._settings.body_timeout_s)
             return
-        max_bytes = endpoint.max_body_bytes
+        max_bytes, max_integer = endpoint.max_body_bytes, None
         # The operator's limit is for clients: what servers may send each other is no choice.
         if endpoint.body is Body.JSON and endpoint.access is not Access.SERVER:
             max_bytes = min(max_bytes, self._settings.max_body_bytes)
+            # More than the database and most of JSON's writers know; only old events have it.
+            max_integer = MAX_INT
         call.body = await read_body(call.request, max_bytes, self._settings.body_timeout_s)
         if endpoint.body is Body.JSON:
-            call.json = parse_object(call.body, endpoint.max_depth)
+            call.json = parse_object(call.body, endpoint.max_depth, max_integer)
 
     async def _long_poll(self, call: Call, endpoint: Endpoint[Call]) -> Answer:
         if self._stopping:

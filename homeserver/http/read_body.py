@@ -108,7 +108,9 @@ def translated() -> Iterator[None]:
         raise Unknown("The request body is not encoded as its headers say") from error
 
 
-def parse_object(body: bytes, max_depth: int | None) -> dict[str, Any]:
+def parse_object(
+    body: bytes, max_depth: int | None, max_integer: int | None = None
+) -> dict[str, Any]:
     """The JSON object in a body; an empty body counts as an empty object.
 
     The specification demands `{}` of most requests, and clients forget it.
@@ -116,7 +118,7 @@ def parse_object(body: bytes, max_depth: int | None) -> dict[str, Any]:
     """
     if not body:
         return {}
-    value = canonical_json.decode(body, max_depth)
+    value = canonical_json.decode(body, max_depth, max_integer)
     if type(value) is not dict:
         raise BadJson("The request body must be a JSON object")
     return value

@@ -30,6 +30,7 @@ from storage.receipts import ReadUpTo, read_up_to
 CHUNK = 200
 MOST_EXAMINED = 5_000
 NEWEST = 2**62
+MAX_DIGITS = 18
 
 SELECT_BEFORE = f"""
     SELECT {COLUMNS}
@@ -162,6 +163,6 @@ def parse_token(token: str | None) -> int:
     """The position before which a page begins."""
     if token is None:
         return NEWEST
-    if not token.isdecimal() or len(token) > 19:
+    if not (token.isascii() and token.isdecimal()) or len(token) > MAX_DIGITS:
         raise InvalidParam("'from' is not a token that this server gave out")
     return int(token)

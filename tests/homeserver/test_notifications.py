@@ -48,7 +48,8 @@ async def test_only_highlights_are_listed_on_request_and_receipts_mark_them_read
 
 async def test_a_broken_token_is_refused(homes: Homes) -> None:
     alice = await homes.user()
-    (await alice.get("v3/notifications", **{"from": "nonsense"})).refused(400, "M_INVALID_PARAM")
+    for token in ("nonsense", "9" * 19, "٣", "-1"):
+        (await alice.get("v3/notifications", **{"from": token})).refused(400, "M_INVALID_PARAM")
 
 
 async def test_threads_are_counted_apart_when_the_filter_says_so(homes: Homes) -> None:

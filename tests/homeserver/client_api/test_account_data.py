@@ -129,3 +129,32 @@ async def test_settings_of_a_device_go_with_it(homes: Homes) -> None:
     (await phone.post("v3/logout")).ok()
     assert told(await alice.sync(since)) == {f"{name}.{phone.device_id}": {} for name in names}
     assert told(await alice.sync()).keys() == {f"{name}.{alice.device_id}" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "v3/user/{user_id}/account_data/org.example"),
+        ("PUT", "v3/profile/{user_id}/org.example"),
+        ("PUT", "v3/pushrules/global/override/rule"),
+        ("POST", "v3/pushers/set"),
+        ("POST", "v3/delete_devices"),
+        ("POST", "v3/user/{user_id}/filter"),
+    ],
+)
+@pytest.mark.parametrize("number", [2**63, -(2**70), 10**300])
+async def test_a_number_that_nobody_can_keep_is_refused(
+    homes: Homes, method: str, path: str, number: int
+) -> None:
+    alice = await homes.user()
+    raw = b'{"devices": [], "org.example": [{"a": %d}]}' % number
+    answer = await alice.request(method, path.format(user_id=quote(alice.user_id)), raw=raw)
+    answer.refused(400, "M_BAD_JSON")
+
+
+async def test_the_largest_number_is_kept(homes: Homes) -> None:
+    alice = await homes.user()
+    path = f"v3/user/{quote(alice.user_id)}/account_data/org.example"
+    kept = {"least": -(2**63) + 1, "most": 2**63 - 1, "digits": "1" * 40}
+    (await alice.put(path, kept)).ok()
+    assert (await alice.get(path)).ok() == kept

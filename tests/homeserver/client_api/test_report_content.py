@@ -20,6 +20,16 @@ async def test_rooms_events_and_users_are_reported(homes: Homes) -> None:
     ]
 
 
+async def test_a_score_beyond_the_worst_is_the_worst(homes: Homes) -> None:
+    alice = await homes.user()
+    room = await alice.create_room()
+    path = f"v3/rooms/{quote(room)}/report/{quote(await alice.send(room, 'something bad'))}"
+    for score in (-(2**40), 2**40):
+        (await alice.post(path, {"score": score})).ok()
+    reports = [report for _, report in await reports_after(homes.services.db, 0, 10)]
+    assert [report.score for report in reports] == [-100, 0]
+
+
 async def test_what_cannot_be_reported_is_not_found(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     room, other = await alice.create_room(), await alice.create_room()
