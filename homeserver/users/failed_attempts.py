@@ -9,25 +9,31 @@ from collections.abc import Callable
 
 from federation.protocol.errors import LimitExceeded
 from homeserver.config.sections.limits import Allowance
+from homeserver.users.bearer import digest
 
 MAX_ACCOUNTS = 10_000
-"""Accounts remembered; when there are more, those whose buckets are full again are dropped."""
+"""Accounts remembered, some 150 bytes each, however long a name somebody makes up."""
 
 SLOWEST_PER_SECOND = 1e-6
 ROUNDING_S = 1e-6
 
 
 class FailedAttempts:
-    """Counts wrong passwords."""
+    """Counts wrong passwords.
 
-    __slots__ = ("_burst_s", "_enabled", "_full_at", "_interval_s", "_now_s")
+    When `_recent` has half of the accounts that may be remembered, it becomes `_former`, and what
+    was there is forgotten.
+    """
+
+    __slots__ = ("_burst_s", "_enabled", "_former", "_interval_s", "_now_s", "_recent")
 
     def __init__(self, allowance: Allowance, now_s: Callable[[], float], *, enabled: bool) -> None:
         self._enabled = enabled
         self._interval_s = 1 / max(allowance.per_second, SLOWEST_PER_SECOND)
         self._burst_s = self._interval_s * allowance.burst
         self._now_s = now_s
-        self._full_at: dict[str, float] = {}
+        self._recent: dict[bytes, float] = {}
+        self._former: dict[bytes, float] = {}
 
     def begin(self, account: str) -> None:
         """Take one attempt, to be given back if the password is right. Raises `LimitExceeded`.
@@ -36,16 +42,22 @@ class FailedAttempts:
         """
         if not self._enabled:
             return
-        now = self._now_s()
-        full_at = max(self._full_at.get(account, now), now) + self._interval_s
+        key, now = digest(account), self._now_s()
+        full_at = max(self._find(key) or now, now) + self._interval_s
         excess_s = full_at - now - self._burst_s
         if excess_s > ROUNDING_S:
             raise LimitExceeded(retry_after_ms=int(excess_s * 1000) + 1)
-        if len(self._full_at) >= MAX_ACCOUNTS:
-            self._full_at = {name: at for name, at in self._full_at.items() if at > now}
-        self._full_at[account] = full_at
+        if len(self._recent) >= MAX_ACCOUNTS // 2:
+            self._former, self._recent = self._recent, {}
+        self._recent[key] = full_at
 
     def give_back(self, account: str) -> None:
         """The password was right."""
-        if account in self._full_at:
-            self._full_at[account] -= self._interval_s
+        key = digest(account)
+        full_at = self._find(key)
+        if full_at is not None:
+            self._recent[key] = full_at - self._interval_s
+
+    def _find(self, key: bytes) -> float | None:
+        """When the bucket of an account is full again, if it was seen lately."""
+        return self._recent.get(key) or self._former.get(key)
