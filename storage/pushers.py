@@ -53,7 +53,8 @@ async def set_pusher(
     """Add or replace a pusher; those of other users at the same place go unless they are kept.
 
     A new one, or one that was switched off, begins with what comes from now on. With `keep_device`
-    a pusher that exists stays with its device.
+    a pusher that exists stays with its device. Of more than `MOST_OF_USER` pushers of a user, each
+    of which costs a request for every message, those go that were set longest ago.
     """
     async with db.transaction() as transaction:
         if not keep_others:
@@ -70,7 +71,19 @@ async def set_pusher(
             pusher.enabled,
             keep_device,
         )
+        await transaction.execute(DELETE_EXCESS, pusher.user_nid, MOST_OF_USER)
 
+
+MOST_OF_USER = 100
+DELETE_EXCESS = """
+    DELETE FROM pushers
+     WHERE pusher_nid = ANY(ARRAY(
+           SELECT pusher_nid
+             FROM pushers
+            WHERE user_nid = $1
+            ORDER BY set_ts DESC, pusher_nid DESC
+           OFFSET $2))
+"""
 
 DELETE_PUSHER = "DELETE FROM pushers WHERE user_nid = $1 AND app_id = $2 AND pushkey = $3"
 

@@ -21,6 +21,12 @@ MAX_CUSTOM_RULES: Final = 2000
 MAX_RULE_ID_LENGTH: Final = 512
 MAX_CONDITIONS: Final = 50
 MAX_ACTIONS: Final = 20
+MAX_CUSTOM_CONDITIONS: Final = 5000
+"""Of all of a user's rules together."""
+MAX_QUESTION_PATTERNS: Final = 512
+"""Characters of all of a user's patterns together that have a `?`. Each of them takes a step for
+each character of a message; literal text and `*` cost a few microseconds altogether."""
+MAX_CHANGES_BYTES: Final = 1_048_576
 
 
 class RuleKind(StrEnum):
@@ -242,7 +248,7 @@ def set_rule(
     elif sum(map(len, ruleset.changes.custom.values())) >= MAX_CUSTOM_RULES:
         raise InvalidParam(f"A user may have at most {MAX_CUSTOM_RULES} push rules")
     rules.insert(_place(rules, before, after, former or 0), rule)
-    return _with_custom(ruleset, known, rules)
+    return _check_growth(ruleset, _with_custom(ruleset, known, rules))
 
 
 def delete_rule(ruleset: Ruleset, kind: str, rule_id: str) -> Ruleset:
@@ -268,9 +274,8 @@ def set_enabled(ruleset: Ruleset, kind: str, rule_id: str, body: Mapping[str, An
 def set_actions(ruleset: Ruleset, kind: str, rule_id: str, body: Mapping[str, Any]) -> Ruleset:
     """Give a rule other actions; raises `NotFound`, `MissingParam`, `InvalidParam`."""
     actions = parse_actions(_required(body, "actions"))
-    return _change(
-        ruleset, kind, rule_id, replace(ruleset.get_rule(kind, rule_id), actions=actions)
-    )
+    changed = replace(ruleset.get_rule(kind, rule_id), actions=actions)
+    return _check_growth(ruleset, _change(ruleset, kind, rule_id, changed))
 
 
 def copy_room_rules(ruleset: Ruleset, old_room_id: str, new_room_id: str) -> Ruleset:
@@ -372,6 +377,34 @@ def _place(rules: list[PushRule], before: str | None, after: str | None, otherwi
     raise Unknown(f"before/after rule not found: {anchor}")
 
 
+def _check_growth(former: Ruleset, changed: Ruleset) -> Ruleset:
+    """The changed rules, if they may be kept and tried on every event. Raises `InvalidParam`.
+
+    Rules that came to be too many in another way may still be changed, but not grow.
+    """
+    for name, measure, most in _LIMITS:
+        size = measure(changed.changes)
+        if size > most and size > measure(former.changes):
+            raise InvalidParam(f"All push rules together may have at most {most} {name}")
+    return changed
+
+
+def _count_conditions(changes: RuleChanges) -> int:
+    return sum(len(rule.conditions) for rules in changes.custom.values() for rule in rules)
+
+
+def _length_of_question_patterns(changes: RuleChanges) -> int:
+    rules = (rule for rules in changes.custom.values() for rule in rules)
+    return sum(len(p) for rule in rules for p in _patterns(rule) if "?" in p)
+
+
+def _patterns(rule: PushRule) -> Iterator[str]:
+    """What the rule looks for in texts."""
+    for pattern in (rule.pattern, *(condition.get("pattern") for condition in rule.conditions)):
+        if isinstance(pattern, str):
+            yield pattern
+
+
 def _with_custom(ruleset: Ruleset, kind: RuleKind, rules: list[PushRule]) -> Ruleset:
     custom = {**ruleset.changes.custom, kind: tuple(rules)}
     if not rules:
@@ -449,3 +482,10 @@ def _loaded_rule(rule: Mapping[str, Any]) -> PushRule:
 
 def _loaded_actions(actions: list[Action] | None) -> tuple[Action, ...] | None:
     return None if actions is None else tuple(actions)
+
+
+_LIMITS: Final = (
+    ("conditions", _count_conditions, MAX_CUSTOM_CONDITIONS),
+    ("characters of patterns with '?'", _length_of_question_patterns, MAX_QUESTION_PATTERNS),
+    ("bytes", lambda changes: len(encode_changes(changes)), MAX_CHANGES_BYTES),
+)

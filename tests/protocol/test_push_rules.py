@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from federation.protocol.errors import InvalidParam, MatrixError, MissingParam, NotFound, Unknown
 from federation.protocol.push_rules import (
+    MAX_CUSTOM_CONDITIONS,
     MAX_CUSTOM_RULES,
+    MAX_QUESTION_PATTERNS,
     NO_CHANGES,
     PREDEFINED_RULES,
     PREDEFINED_WITH_LEGACY_MENTIONS,
@@ -223,6 +225,51 @@ def test_the_number_of_own_rules_is_limited() -> None:
     with pytest.raises(InvalidParam):
         set_rule(full, "room", "!one more", NOTIFY)
     assert set_rule(full, "room", "!0", NOTIFY).get_rule("room", "!0").actions == ("notify",)
+
+
+def questions(number: int, length: int) -> dict[str, Any]:
+    return {"actions": [], "pattern": f"{number}{'?-' * length}"[:length]}
+
+
+def test_patterns_that_take_long_are_few() -> None:
+    rules = set_rule(DEFAULTS, "content", "a", questions(1, MAX_QUESTION_PATTERNS))
+    rules = set_rule(rules, "content", "a", questions(2, MAX_QUESTION_PATTERNS - 10))
+    rules = set_rule(rules, "content", "b", questions(3, 10))
+    rules = set_rule(rules, "content", "c", {"actions": [], "pattern": "-" * 500})
+    with pytest.raises(InvalidParam):
+        set_rule(rules, "content", "d", questions(4, 2))
+    condition = {"kind": "event_match", "key": "content.body", "pattern": "?"}
+    with pytest.raises(InvalidParam):
+        set_rule(rules, "override", "d", {"actions": [], "conditions": [condition]})
+
+
+def test_too_many_slow_patterns_from_elsewhere_may_be_changed_but_not_grow() -> None:
+    many = tuple(PushRule(f"r{n}", (), pattern="-?" * 200) for n in range(3))
+    rules = Ruleset(ALICE, RuleChanges({RuleKind.CONTENT: many}))
+    rules = set_rule(rules, "content", "r1", questions(1, 300))
+    with pytest.raises(InvalidParam):
+        set_rule(rules, "content", "r1", questions(1, 301))
+
+
+def test_the_number_of_conditions_is_limited_altogether() -> None:
+    body = {"actions": [], "conditions": [{"kind": "contains_display_name"}] * 50}
+    rules = DEFAULTS
+    for number in range(MAX_CUSTOM_CONDITIONS // 50):
+        rules = set_rule(rules, "override", f"r{number}", body)
+    with pytest.raises(InvalidParam):
+        set_rule(rules, "underride", "one more", body)
+    set_rule(rules, "override", "r0", body)
+
+
+def test_the_size_of_rules_is_limited_altogether() -> None:
+    large = ["notify", {"set_tweak": "sound", "value": "x" * 100_000}]
+    rules = DEFAULTS
+    for number in range(10):
+        rules = set_rule(rules, "room", f"!{number}", {"actions": large})
+    with pytest.raises(InvalidParam):
+        set_rule(rules, "sender", "@a:b", {"actions": large})
+    with pytest.raises(InvalidParam):
+        set_actions(rules, "override", ".m.rule.master", {"actions": large})
 
 
 def test_historical_actions_are_kept_as_they_came() -> None:

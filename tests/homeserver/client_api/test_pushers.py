@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from storage.pushers import MOST_OF_USER
 from tests.homeserver.conftest import Client, Homes
 
 PUSHER: dict[str, Any] = {
@@ -43,6 +44,16 @@ async def test_a_pushkey_changes_hands_unless_it_is_appended(homes: Homes) -> No
     assert len(await pushers(alice)) == 1
     (await bob.post("v3/pushers/set", PUSHER)).ok()
     assert await pushers(alice) == []
+
+
+async def test_of_too_many_pushers_the_oldest_go(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    (await bob.post("v3/pushers/set", PUSHER | {"pushkey": "bob"})).ok()
+    for number in range(MOST_OF_USER + 2):
+        (await alice.post("v3/pushers/set", PUSHER | {"pushkey": f"{number}"})).ok()
+    kept = [one["pushkey"] for one in await pushers(alice)]
+    assert kept == [f"{number}" for number in range(2, MOST_OF_USER + 2)]
+    assert len(await pushers(bob)) == 1
 
 
 async def test_a_pusher_goes_when_its_device_logs_out(homes: Homes) -> None:
