@@ -26,6 +26,7 @@ from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines, timeline_limit
 from homeserver.sync.token import SyncToken
 from homeserver.sync.told_states import ToldStates
+from homeserver.sync.unread import add_missing_counts
 from storage.account_data import account_data_after, account_data_of_rooms, all_account_data
 from storage.changes import AccountDataSet, PresenceSet, ReceiptMoved, StoredEvent
 from storage.database import Database
@@ -86,6 +87,7 @@ class CatchUp:
         self._add_account_data(reading, body, account_data)
         await self._add_invitations(reading, body)
         await self._sticky.add(reading, body)
+        await add_missing_counts(body, follower, sections.joined, self._names, self._counts)
         body.presence = await self._presence(reading)
         return body
 

@@ -26,6 +26,7 @@ from homeserver.sync.room_states import StateWanted, read_members
 from homeserver.sync.summaries import Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
+from homeserver.sync.unread import add_missing_counts
 from homeserver.sync.window_events import WindowEvents
 from storage.changes import EventAdded, Membership, ReceiptMoved, StickyEventAdded
 from storage.database import Database
@@ -115,6 +116,7 @@ class LiveSync:
         await self._add_rooms(body, follower, request, news, upto.position)
         await self._add_account_data(body, follower, request.viewer, wanted, account_data)
         await self._add_typing(body, wanted, typing)
+        await add_missing_counts(body, follower, follower.rooms, self._names, self._counts)
         if (has_presence or newcomers) and not wanted.presence.wants_nothing:
             changed = await presence_after(
                 self._db, follower.user_nid, since.position, upto.position

@@ -1,8 +1,12 @@
 """Unread counts and the listing of notifications."""
 
+from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from tests.homeserver.conftest import Client, Homes
+from tests.patience import LONG_POLL_MS
 
 
 async def two_in_a_room(homes: Homes) -> tuple[Client, Client, str]:
@@ -70,6 +74,32 @@ async def test_threads_are_counted_apart_when_the_filter_says_so(homes: Homes) -
     room = (await bob.sync(filter=apart))["rooms"]["join"][room_id]
     assert room["unread_notifications"]["notification_count"] == 1
     assert "unread_thread_notifications" not in room
+
+
+@pytest.mark.parametrize("fields", ["", '"event_fields":["content"],'])
+async def test_what_is_unread_is_told_with_whatever_is_told_of_a_room(
+    homes: Homes, fields: str
+) -> None:
+    alice, bob, room_id = await two_in_a_room(homes)
+    root = await alice.send(room_id, "root")
+    threaded = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+    await alice.send(room_id, "in the thread", **threaded)
+    apart = f'{{{fields}"room":{{"timeline":{{"unread_thread_notifications":true}}}}}}'
+
+    def check(room: Any) -> None:
+        assert room["timeline"]["events"] == []
+        assert room["unread_notifications"]["notification_count"] == 1
+        assert room["unread_thread_notifications"][root]["notification_count"] == 1
+
+    since = (await bob.sync(filter=apart))["next_batch"]
+    typing = f"v3/rooms/{quote(room_id)}/typing/{quote(alice.user_id)}"
+    (await alice.put(typing, {"typing": True, "timeout": LONG_POLL_MS})).ok()
+    news = await bob.sync(since, filter=apart)
+    check(news["rooms"]["join"][room_id])
+    data = f"v3/user/{quote(bob.user_id)}/rooms/{quote(room_id)}/account_data/org.example"
+    (await bob.put(data, {"a": 1})).ok()
+    news = await bob.sync(news["next_batch"], filter=apart)
+    check(news["rooms"]["join"][room_id])
 
 
 async def test_a_muted_room_counts_nothing(homes: Homes) -> None:
