@@ -112,7 +112,7 @@ copy_for_nginx() {
     doing "copy $1 to $ETC/tls/$2" || return 0
     (umask 077 && cp "$ROOT$1" "$ROOT$ETC/tls/$2.part")
     set_access "$ETC/tls/$2.part" 0600 "$NGINX_OWNER"
-    mv "$ROOT$ETC/tls/$2.part" "$ROOT$ETC/tls/$2"
+    move_in "$ETC/tls/$2"
 }
 
 steps() {
@@ -122,6 +122,7 @@ steps() {
     ! has_profile coturn || put_secret "$ETC/secrets/coturn" 0:0
     ! has_profile postgresql || put_secret "$ETC/secrets/postgresql" 70:70
     ! has_profile monitoring || put_secret "$ETC/secrets/grafana" 472:472
+    # Not with "|| exit": whatever fails in it would be passed over then.
     (
         # What follows changes settings for the containers' own side.
         derive_for_compose
@@ -135,7 +136,7 @@ steps() {
         nginx_for_compose
         echo "$CHANGES" >"$WORK/changes"
         echo "$KEPT" >"$WORK/kept"
-    ) || exit $?
+    )
     CHANGES=$(cat "$WORK/changes")
     KEPT=$(cat "$WORK/kept")
     copy_certificate

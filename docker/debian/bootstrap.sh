@@ -37,8 +37,9 @@ platform_log_advice() {
     say "its log: journalctl -u hearth"
 }
 
+# It is this machine that is asked: not by way of a proxy, and not for long.
 platform_fetch() {
-    wget -q -O /dev/null "$1" 2>/dev/null
+    wget -q --no-proxy -T 5 -t 1 -O /dev/null "$1" 2>/dev/null
 }
 
 # -- packages ---------------------------------------------------------------------------------
@@ -97,9 +98,7 @@ platform_service() {
         changed "$PART"
         [ "$PUT" != written ] || UNITS_CHANGED=yes
     done
-    if ! is_on "$CALLS" && [ -e "$ROOT/etc/systemd/system/hearth-livekit.service" ]; then
-        remove_unit hearth-livekit
-    fi
+    is_on "$CALLS" || drop_unit hearth-livekit
     make_directory "$NGINX_WEBROOT" 0755 0:0
     if [ "$CERTIFICATE" = acme ]; then
         make_directory /etc/letsencrypt/renewal-hooks/deploy 0755 0:0
@@ -111,6 +110,13 @@ platform_service() {
 }
 
 UNITS_CHANGED=no
+
+# drop_unit UNIT: stop one that is not wanted any more, and forget it: when it is wanted again, it is new.
+drop_unit() {
+    [ -e "$ROOT/etc/systemd/system/$1.service" ] || return 0
+    ! systemctl is-enabled --quiet "$1" 2>/dev/null || remove_unit "$1"
+    ! is_ours "/etc/systemd/system/$1.service" || remove_ours "/etc/systemd/system/$1.service"
+}
 
 platform_start() {
     [ "$UNITS_CHANGED" = no ] || systemctl daemon-reload
@@ -129,7 +135,7 @@ platform_start() {
         *) systemctl start "$unit" ;;
         esac
     done
-    if [ "$CERTIFICATE" = acme ] && { [ "$NAMES_MISSING" = yes ] || ! has_certificate; }; then
+    if wants_certificate; then
         say "  ask for the certificate"
         request_certificate
     fi
@@ -164,6 +170,19 @@ platform_firewall() {
         doing "open $port in ufw" || continue
         ufw allow "$port" comment hearth >/dev/null
     done
+    for port in $(ports_opened); do
+        open_ports | grep -qxF "$port" || close_port "$port"
+    done
+}
+
+# ports_opened: those that were opened by us, whatever the settings were then.
+ports_opened() {
+    sed -n "s/^ufw allow \([^ ]*\) comment 'hearth'\$/\1/p" "$WORK/ufw"
+}
+
+close_port() {
+    doing "close $1 in ufw" || return 0
+    ufw delete allow "$1" >/dev/null
 }
 
 # -- certbot ----------------------------------------------------------------------------------
@@ -204,10 +223,8 @@ platform_remove() {
     done
     uses_ufw || return 0
     ufw show added >"$WORK/ufw"
-    for port in $(open_ports); do
-        grep -q "^ufw allow $port comment 'hearth'" "$WORK/ufw" || continue
-        doing "close $port in ufw" || continue
-        ufw delete allow "$port" >/dev/null
+    for port in $(ports_opened); do
+        close_port "$port"
     done
 }
 

@@ -39,8 +39,12 @@ platform_log_advice() {
     say "its log: logread -e hearth"
 }
 
+# It is this machine that is asked: not by way of a proxy, and not for long.
 platform_fetch() {
-    wget -q -O /dev/null "$1" 2>/dev/null
+    (
+        unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
+        wget -q -T 5 -O /dev/null "$1" 2>/dev/null
+    )
 }
 
 # -- packages: opkg up to 24.10, apk after it -------------------------------------------------
@@ -98,9 +102,17 @@ platform_service() {
     put /etc/init.d/hearth 0755 0:0 <"$WORK/rendered"
     changed hearth
     [ "$PUT" != written ] || [ "$DRY_RUN" = yes ] || init_script hearth enable
-    for kept in "$ETC/" /etc/init.d/hearth; do
+    for kept in $(files_for_sysupgrade); do
         keep_over_sysupgrade "$kept"
     done
+}
+
+# files_for_sysupgrade: the links of rc.d are what makes procd start a service.
+files_for_sysupgrade() {
+    say "$ETC/"
+    say /etc/init.d/hearth
+    say /etc/rc.d/S95hearth
+    say /etc/rc.d/K05hearth
 }
 
 keep_over_sysupgrade() {
@@ -122,8 +134,7 @@ platform_start() {
         ;;
     *) init_script hearth start ;;
     esac
-    if [ "$CERTIFICATE" = acme ] &&
-        { [ "$ACME_CHANGED$NAMES_MISSING" != nono ] || ! has_certificate; }; then
+    if [ "$ACME_CHANGED" = yes ] || wants_certificate; then
         say "  ask for the certificate"
         request_certificate
     fi
@@ -185,7 +196,7 @@ note_section() {
         say "$1 $2 $(section_sum "$1")"
     } >"$WORK/sections"
     cp "$WORK/sections" "$ROOT$STATE/sections.part"
-    mv "$ROOT$STATE/sections.part" "$ROOT$STATE/sections"
+    move_in "$STATE/sections"
 }
 
 # drop_section SECTION: remove one of ours that is not wanted any more.
@@ -343,7 +354,7 @@ platform_remove() {
     done
     drop_section acme.hearth
     [ "$DRY_RUN" = yes ] || commit_changes
-    for kept in "$ETC/" /etc/init.d/hearth; do
+    for kept in $(files_for_sysupgrade); do
         grep -qxF "$kept" "$ROOT/etc/sysupgrade.conf" 2>/dev/null || continue
         doing "have $kept no longer kept by sysupgrade" || continue
         grep -vxF "$kept" "$ROOT/etc/sysupgrade.conf" >"$WORK/sysupgrade" || true

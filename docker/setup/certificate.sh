@@ -3,6 +3,7 @@
 
 DAYS_LEFT=7
 NAMES_MISSING=no # of a certificate that acme has obtained for others
+EXPIRED=no       # one that acme has obtained
 
 # find_certificate: CERTIFICATE_PATH and CERTIFICATE_KEY_PATH, the files that nginx reads.
 find_certificate() {
@@ -41,6 +42,17 @@ check_certificate() {
     say "certificate: $CERTIFICATE_PATH, until $(certificate_end)"
 }
 
+# wants_certificate: whether acme is to be asked for one.
+wants_certificate() {
+    [ "$CERTIFICATE" = acme ] || return 1
+    [ "$NAMES_MISSING$EXPIRED" != nono ] || ! has_certificate
+}
+
+# plan_renewal: acme would have renewed it by itself, so something was in its way; now may be better.
+plan_renewal() {
+    [ "$EXPIRED" = no ] || doing "ask for a certificate in place of the expired one" || true
+}
+
 certificate_end() {
     openssl x509 -noout -enddate -in "$ROOT$CERTIFICATE_PATH" | cut -d = -f 2
 }
@@ -69,9 +81,9 @@ names_in_certificate() {
 check_certificate_dates() {
     begin=$(openssl x509 -noout -startdate -in "$ROOT$CERTIFICATE_PATH" | cut -d = -f 2)
     if ! openssl x509 -noout -checkend 0 -in "$ROOT$CERTIFICATE_PATH" >/dev/null; then
-        # acme renews what it has obtained by itself.
         [ "$CERTIFICATE" = acme ] || fail "$EXIT_CERTIFICATE" \
             "the certificate $CERTIFICATE_PATH has expired: $(certificate_end)" "renew it, then come again"
+        EXPIRED=yes
         warn "the certificate has expired: $(certificate_end); acme is asked for another one"
     elif ! openssl x509 -noout -checkend $((DAYS_LEFT * 86400)) -in "$ROOT$CERTIFICATE_PATH" >/dev/null; then
         warn "the certificate ends in less than $DAYS_LEFT days: $(certificate_end)"

@@ -128,14 +128,15 @@ install_archive() {
         mv "$ROOT$DATA/bundles/$name.part/config.json" "$ROOT$DATA/bundles/$name.part/shipped.json"
         ln -s "$ETC/bundles/$(role_of "$1").json" "$ROOT$DATA/bundles/$name.part/config.json"
         rm -rf "$ROOT${DATA:?}/bundles/${name:?}"
-        mv "$ROOT$DATA/bundles/$name.part" "$ROOT$DATA/bundles/$name"
+        move_in "$DATA/bundles/$name"
         remove_old_bundles "$(role_of "$1")" "$name"
         switch_to_bundle "$(role_of "$1")" "$name"
     else
         doing "load $2 into $RUNTIME_COMMAND" || return 0
         back_up_database "$1"
         "$RUNTIME_COMMAND" load -q -i "$ROOT$IMAGES/$2" || fail "$EXIT_FAILED" "$RUNTIME_COMMAND did not take $2"
-        say "$name" >"$ROOT$DATA/bundles/$(role_of "$1").loaded"
+        say "$name" >"$ROOT$DATA/bundles/$(role_of "$1").loaded.part"
+        move_in "$DATA/bundles/$(role_of "$1").loaded"
     fi
     sum_in_list "$2" >"$ROOT$DATA/bundles/$name.sha256"
     PUT=written

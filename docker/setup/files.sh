@@ -34,7 +34,14 @@ remember() {
 settle() {
     { forget_in "$2" && echo "$1  $2"; } >"$WORK/sums"
     mv "$WORK/sums" "$ROOT$STATE/sums.part"
-    mv "$ROOT$STATE/sums.part" "$ROOT$STATE/sums"
+    move_in "$STATE/sums"
+}
+
+# move_in FILE: FILE.part, a file or a directory, takes its place. What is in it is on the disk
+# before: file systems may write names first, and after a power cut there is an empty file.
+move_in() {
+    sync
+    mv "$ROOT$1.part" "$ROOT$1"
 }
 
 forget_in() {
@@ -85,7 +92,7 @@ place() {
     remember "$1" "$2"
     (umask 077 && cp "$WORK/put" "$ROOT$2.part")
     set_access "$2.part" "$3" "$4"
-    mv "$ROOT$2.part" "$ROOT$2"
+    move_in "$2"
     settle "$1" "$2"
 }
 
@@ -116,7 +123,7 @@ put_secret() {
         doing "make the secret $1" || return 0
         (umask 077 && head -c 32 /dev/urandom | sha256sum | cut -d ' ' -f 1 >"$ROOT$1.part")
         set_access "$1.part" 0600 "$2"
-        mv "$ROOT$1.part" "$ROOT$1"
+        move_in "$1"
     fi
     [ "$DRY_RUN" = yes ] || set_access "$1" 0600 "$2"
 }
@@ -133,7 +140,7 @@ back_up() {
     set_access "$directory" 0700 0:0
     archive=$directory/setup-$(date -u +%Y%m%d-%H%M%S).tar.gz
     (umask 077 && tar -czf "$ROOT$archive.part" -C "$ROOT/" "${ETC#/}")
-    mv "$ROOT$archive.part" "$ROOT$archive"
+    move_in "$archive"
     say "  backed up $ETC to $archive"
     # shellcheck disable=SC2010 # the names are ours
     ls -1 "$ROOT$directory" | grep '^setup-.*\.tar\.gz$' | sort -r | sed "1,${BACKUPS_KEPT}d" |

@@ -150,5 +150,5 @@ check_ports() {
 note_ports() {
     [ "$DRY_RUN" = no ] || return 0
     our_tcp_ports | cut -d ' ' -f 1 >"$ROOT$STATE/ports.part"
-    mv "$ROOT$STATE/ports.part" "$ROOT$STATE/ports"
+    move_in "$STATE/ports"
 }

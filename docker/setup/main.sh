@@ -100,6 +100,7 @@ steps() {
     configure_run
     platform_firewall
     [ "$CERTIFICATE" != acme ] || platform_request_certificate
+    plan_renewal
     platform_service
 }
 
@@ -118,6 +119,7 @@ finish() {
     platform_start
     check_health
     : >"$ROOT$STATE/complete"
+    sync
     rm -f "$ROOT$STATE/pending"
     end_of_kept
     say "done: https://$HOST$HTTPS_SUFFIX"

@@ -3,6 +3,9 @@
 # Everything that the programs have in common. What one of them defines afterwards takes the place
 # of what is defined here.
 
+# What other programs say is read here, so it has to be in English.
+export LC_ALL=C
+
 # shellcheck source=docker/setup/messages.sh
 . "$SETUP/messages.sh"
 # shellcheck source=docker/setup/settings.sh

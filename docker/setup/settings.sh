@@ -205,7 +205,7 @@ complaint_about() {
 
 is_between() {
     case $3 in
-    '' | *[!0-9]* | ???????*) return 1 ;;
+    '' | *[!0-9]* | ???????* | 0?*) return 1 ;;
     esac
     [ "$3" -ge "$1" ] && [ "$3" -le "$2" ]
 }
@@ -262,7 +262,25 @@ check_together() {
         esac
         taken="$taken$value "
     done
-    if is_on "$TURN" && [ "$TURN_LAST_RELAY_PORT" -lt "$TURN_FIRST_RELAY_PORT" ] 2>/dev/null; then
+    if is_on "$CALLS" && is_on "$TURN"; then
+        check_relay
+    fi
+}
+
+# check_relay: calls and their relay have ports of their own; nothing is known of those that are wrong.
+check_relay() {
+    for name in LIVEKIT_UDP_PORT TURN_PORT TURN_FIRST_RELAY_PORT TURN_LAST_RELAY_PORT; do
+        eval "is_between 1 65535 \"\$$name\"" || return 0
+    done
+    # shellcheck disable=SC2153 # a setting
+    [ "$TURN_PORT" != "$LIVEKIT_UDP_PORT" ] ||
+        wrong - "TURN_PORT: port $TURN_PORT has another use already"
+    for name in LIVEKIT_UDP_PORT TURN_PORT; do
+        eval "value=\$$name"
+        ! is_between "$TURN_FIRST_RELAY_PORT" "$TURN_LAST_RELAY_PORT" "$value" ||
+            wrong - "$name: port $value is one of those that relayed calls come from"
+    done
+    if [ "$TURN_LAST_RELAY_PORT" -lt "$TURN_FIRST_RELAY_PORT" ]; then
         wrong - "TURN_LAST_RELAY_PORT is less than TURN_FIRST_RELAY_PORT"
     fi
 }

@@ -22,11 +22,13 @@ STAND_INS = Path(__file__).parent / "openwrt"
 APPLETS = (
     "[ awk basename cat chmod cmp cp cut date dd df dirname du echo egrep env expr false find flock"
     " free grep gunzip gzip head hexdump kill ln ls md5sum mkdir mktemp mv netstat pidof printf ps"
-    " pwd readlink rm rmdir sed seq sh sha256sum sort sync tail tar tee test touch tr true uniq wc"
+    " pwd readlink rm rmdir sed seq sh sha256sum sort tail tar tee test touch tr true uniq wc"
     " xargs zcat"
 )
 """Of what OpenWRT's BusyBox has (package/utils/busybox/Config-defaults.in); no stat, realpath,
 install, timeout, comm, od or wget: its wget is uclient-fetch."""
+UCI_AND_NETWORK = ("uci", "opkg", "fw4", "wget")
+MACHINE = ("uname", "df", "date", "id", "chown", "sleep", "sync")
 CHANGING = ("mv", "chmod", "mkdir", "ln", "cp", "tar", "rm")
 """What the power may go in the middle of."""
 
@@ -87,6 +89,7 @@ class Router:
     def __init__(self, directory: Path) -> None:
         self.root = directory / "root"
         self.fake = directory / "fake"
+        self.environment: dict[str, str] = {}
         self._make_root()
         self._make_programs()
         self.write("/etc/hearth/.env", ENV)
@@ -97,6 +100,7 @@ class Router:
         """Another router on which the same has happened."""
         copy = type(self).__new__(type(self))
         copy.root, copy.fake = directory / "root", directory / "fake"
+        copy.environment = dict(self.environment)
         shutil.copytree(self.root, copy.root, symlinks=True)
         shutil.copytree(self.fake, copy.fake, symlinks=True)
         return copy
@@ -128,7 +132,7 @@ class Router:
         assert openssl is not None
         for applet in APPLETS.split():
             (self.fake / "applets" / applet).symlink_to(busybox)
-        for name in ("uci", "opkg", "fw4", "uname", "df", "date", "wget", "id", "chown", "sleep"):
+        for name in (*UCI_AND_NETWORK, *MACHINE):
             shutil.copy(STAND_INS / name, self.fake / "bin" / name)
         for name in CHANGING:
             shutil.copy(STAND_INS / "tripwire", self.fake / "bin" / name)
@@ -213,6 +217,22 @@ class Router:
         done = self._run_shell(self.fake / "bin" / "uci", *arguments)
         assert done.returncode == 0, done
 
+    def sync(self) -> None:
+        """Have everything on the disks."""
+        assert self._run_shell(self.fake / "bin" / "sync").returncode == 0
+
+    def lose_what_is_not_on_the_disks(self) -> None:
+        """What a power cut does besides: files have their names, but nothing in them."""
+        durable = set(self.noted("durable").splitlines())
+        places = (self.root / "etc/hearth", self.root / "mnt")
+        files = [path for place in places for path in place.rglob("*") if path.is_file()]
+        files.append(self.root / "etc/init.d/hearth")
+        for path in files:
+            if path.exists() and not path.is_symlink():
+                shown = subprocess.check_output(["stat", "-c", "%i %w", str(path)], text=True)
+                if shown.strip() not in durable:
+                    path.write_bytes(b"")
+
     def run(self, *arguments: str) -> Run:
         """Run the set-up in BusyBox's shell."""
         done = self._run_shell(self.script, "--env", str(self.root / "etc/hearth/.env"), *arguments)
@@ -225,6 +245,7 @@ class Router:
         return subprocess.run(
             [busybox, "ash", str(script), *arguments],
             env={
+                **self.environment,
                 "PATH": f"{self.fake}/bin:{self.fake}/applets",
                 "HEARTH_SETUP_ROOT": str(self.root),
                 "FAKE": str(self.fake),

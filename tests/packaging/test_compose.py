@@ -210,6 +210,19 @@ def test_copies_of_the_configuration_stay_beside_it(tmp_path: Path) -> None:
     assert f"backed up {tmp_path}/etc to {copy}" in done.stdout
 
 
+def test_a_full_disk_ends_it_and_leaves_what_was_there(tmp_path: Path) -> None:
+    text = env_with_certificate(tmp_path)
+    assert configure(tmp_path, text, "--yes").returncode == 0
+    before = (tmp_path / "etc/config/hearth.toml").read_text()
+    full = tmp_path / "stubs" / "cp"
+    full.write_text('#!/bin/sh\necho half >"$2"\nexit 1\n')
+    full.chmod(0o755)
+    done = configure(tmp_path, text + "MAX_UPLOAD_MB=20\n", "--yes")
+    assert done.returncode == 1, done
+    assert "done:" not in done.stdout
+    assert (tmp_path / "etc/config/hearth.toml").read_text() == before
+
+
 def test_hearth_takes_what_is_written_for_it(tmp_path: Path) -> None:
     text = env_with_certificate(tmp_path, "coturn,postgresql,monitoring")
     assert configure(tmp_path, text, "--yes").returncode == 0

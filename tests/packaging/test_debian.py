@@ -95,6 +95,55 @@ def test_ports_are_opened_in_ufw_once_and_closed_again(box: Box) -> None:
     assert box.has("/mnt/usb/hearth/data")
 
 
+def test_a_port_that_is_not_wanted_any_more_is_closed_in_ufw(box: Box) -> None:
+    shutil.copy(STAND_INS / "ufw", box.fake / "bin" / "ufw")
+    assert box.run("--yes").status == 0
+    own = f"{box.noted('ufw')}ufw allow 22/tcp comment 'mine'\nufw allow 7881/tcp\n"
+    box.note("ufw", own)
+    box.settings(CALLS="no", HTTPS_PORT="8443")
+    assert box.run("--yes").status == 0
+    assert box.noted("ufw").splitlines() == [
+        "ufw allow 8448/tcp comment 'hearth'",
+        "ufw allow 80/tcp comment 'hearth'",
+        "ufw allow 22/tcp comment 'mine'",
+        "ufw allow 7881/tcp",
+        "ufw allow 8443/tcp comment 'hearth'",
+    ]
+    box.settings(HTTPS_PORT="9443")
+    assert box.run("--uninstall", "--yes").status == 0
+    assert box.noted("ufw") == "ufw allow 22/tcp comment 'mine'\nufw allow 7881/tcp\n"
+
+
+def test_livekit_is_started_with_the_machine_again_when_calls_are_back(box: Box) -> None:
+    assert box.run("--yes").status == 0
+    box.settings(CALLS="no")
+    assert box.run("--yes").status == 0
+    assert box.run("--yes").changes == []
+    box.settings()
+    assert box.run("--yes").status == 0
+    assert (box.fake / "procd" / "hearth-livekit.enabled").exists()
+    assert box.run("--yes").changes == []
+
+
+def test_the_health_is_not_asked_for_by_way_of_a_proxy(box: Box) -> None:
+    box.environment["http_proxy"] = "http://proxy.example.org:3128"
+    assert box.run("--yes").status == 0
+
+
+def test_an_expired_certificate_is_asked_for_anew(box: Box, tmp_path: Path) -> None:
+    assert box.run("--yes").status == 0
+    (tmp_path / "expired").mkdir()
+    expired = make_certificate(
+        tmp_path / "expired", "matrix.example.org", begins_days=-90, ends_days=-1
+    )
+    live = box.root / "etc/letsencrypt/live/matrix.example.org"
+    shutil.copy(expired.certificate, live / "fullchain.pem")
+    shutil.copy(expired.key, live / "privkey.pem")
+    before = box.noted("log")
+    assert box.run("--yes").status == 0
+    assert "certbot certonly" in box.noted("log").removeprefix(before)
+
+
 def test_livekit_stops_when_calls_are_switched_off(box: Box) -> None:
     assert box.run("--yes").status == 0
     box.settings(CALLS="no")

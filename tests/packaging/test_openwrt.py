@@ -1,6 +1,7 @@
 """The set-up on a router, from end to end, in BusyBox's shell: docker/openwrt/bootstrap.sh."""
 
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -11,7 +12,7 @@ import pytest
 from homeserver.config.load import load_settings
 from tests.packaging.certificates import make_certificate
 from tests.packaging.proxy import NGINX_PROGRAM, http2_directive
-from tests.packaging.router import Router
+from tests.packaging.router import REPOSITORY, Router
 
 pytestmark = pytest.mark.skipif(shutil.which("busybox") is None, reason="BusyBox is not installed")
 
@@ -485,6 +486,8 @@ def test_a_wrong_line_is_named(router: Router, line: str, complaint: str) -> Non
         ({"ACME_VALIDATION": "dns"}, "ACME_DNS is missing"),
         ({"CERTIFICATE": "/etc/ssl/mine.pem"}, "CERTIFICATE_KEY is missing"),
         ({"LIVEKIT_PORT": "8008"}, "LIVEKIT_PORT: port 8008 has another use already"),
+        ({"HTTPS_PORT": "0443"}, "HTTPS_PORT: '0443' is not a port"),
+        ({"MAX_UPLOAD_MB": "050"}, "MAX_UPLOAD_MB: '050' is not a whole number"),
     ],
 )
 def test_settings_that_do_not_go_together_are_told(
@@ -494,6 +497,17 @@ def test_settings_that_do_not_go_together_are_told(
     done = router.run("--yes")
     assert done.status == SETTINGS
     assert complaint in done.errors
+
+
+def test_calls_and_their_relay_have_ports_of_their_own(router: Router) -> None:
+    router.settings(TURN="yes", TURN_PORT="7882")
+    assert "TURN_PORT: port 7882 has another use already" in router.run("--yes").errors
+    router.settings(TURN="yes", TURN_FIRST_RELAY_PORT="3000", TURN_LAST_RELAY_PORT="8000")
+    errors = router.run("--yes").errors
+    for name, port in (("LIVEKIT_UDP_PORT", 7882), ("TURN_PORT", 3478)):
+        assert f"{name}: port {port} is one of those that relayed calls come from" in errors
+    router.settings(TURN="no", TURN_PORT="7882")
+    assert router.run("--dry-run").status == FINE
 
 
 def test_all_that_is_wrong_is_told_at_once(router: Router) -> None:
@@ -783,6 +797,36 @@ def test_a_certificate_of_acme_is_asked_for_anew_when_names_are_added(
     )
 
 
+def test_acme_is_asked_for_another_certificate_when_one_has_expired(
+    ready: Router, tmp_path: Path
+) -> None:
+    kept = ready.root / "etc/ssl/acme"
+    kept.mkdir(parents=True)
+    (tmp_path / "expired").mkdir()
+    expired = make_certificate(
+        tmp_path / "expired", "matrix.example.org", begins_days=-90, ends_days=-1
+    )
+    shutil.copy(expired.certificate, kept / "matrix.example.org.fullchain.crt")
+    shutil.copy(expired.key, kept / "matrix.example.org.key")
+    have_acme_issue(ready, tmp_path, "matrix.example.org")
+    before = ready.noted("log")
+    done = ready.run("--yes")
+    assert done.status == FINE, done
+    assert "the certificate has expired" in done.errors
+    assert done.changes[0] == "  ask for a certificate in place of the expired one"
+    assert "acme renew" in ready.noted("log").removeprefix(before)
+    assert "what is to do:\n  nothing\n" in ready.run("--yes").output
+
+
+def test_the_service_is_started_after_another_firmware_too(ready: Router) -> None:
+    kept = ready.read("/etc/sysupgrade.conf").splitlines()
+    script = (REPOSITORY / "docker/openwrt/hearth.init").read_text()
+    for letter, number in re.findall(r"^(S)TART=(\d+)$", script, re.MULTILINE) + [
+        ("K", number) for number in re.findall(r"^STOP=(\d+)$", script, re.MULTILINE)
+    ]:
+        assert f"/etc/rc.d/{letter}{number}hearth" in kept
+
+
 def test_validation_by_dns_goes_to_acme_with_its_credentials(router: Router) -> None:
     router.settings(
         ACME_VALIDATION="dns",
@@ -821,8 +865,10 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(
     router: Router, undisturbed: tuple[dict[str, str], int], part: float
 ) -> None:
     whole, calls = undisturbed
+    router.sync()
     router.note("kill-at", str(max(1, round(calls * part))))
     assert router.run("--yes").status != FINE
+    router.lose_what_is_not_on_the_disks()
     (router.fake / "kill-at").unlink()
     before = router.noted("log")
     done = router.run("--yes")
@@ -840,7 +886,9 @@ def test_a_change_that_was_interrupted_is_not_taken_for_an_edit(ready: Router) -
         ready.settings(MAX_UPLOAD_MB=str(100 + call))
         ready.note("calls", "")
         ready.note("kill-at", str(call))
+        ready.sync()
         ready.run("--yes")
+        ready.lose_what_is_not_on_the_disks()
         (ready.fake / "kill-at").unlink()
     ready.settings(MAX_UPLOAD_MB="77")
     done = ready.run("--yes")
