@@ -100,6 +100,8 @@ class ArchiveReader:
                 info = tarfile.TarInfo.frombuf(head, "utf-8", "strict")
             except (tarfile.HeaderError, UnicodeDecodeError) as error:
                 raise ArchiveDamaged(self._where(position)) from error
+            if info.size < 0:
+                raise ArchiveDamaged(self._where(position))
             yield Member(info.name, info.size, position)
             position += BLOCK + info.size + (-info.size % BLOCK)
 

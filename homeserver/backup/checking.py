@@ -19,9 +19,10 @@ from homeserver.backup.contents import (
     decode_manifest,
     format_of,
 )
+from homeserver.media.store import is_key
 
 MOST_HEAD_BYTES = 64 << 20
-UNREADABLE = (ValueError, KeyError, TypeError)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,9 @@ def _read_part(
         return
     seen.media_files += 1
     seen.media_bytes += member.size
-    # A file of the store is called by its hash.
-    if not part.removeprefix(MEDIA).startswith(f"{digest.hexdigest()}-"):
+    # A file of the store is called by its hash, and its name leads nowhere else.
+    key = part.removeprefix(MEDIA)
+    if not is_key(key) or not key.startswith(digest.hexdigest()):
         raise ArchiveDamaged(f"{part} is damaged: its contents are not those of its name.")
 
 

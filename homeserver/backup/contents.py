@@ -7,7 +7,10 @@ format rises.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any
+
+from homeserver.config.model import ENV_DELIMITER, ENV_PREFIX
 
 FORMAT = 1
 HEAD = "hearth-backup.json"
@@ -84,6 +87,11 @@ class Manifest:
     """Keys of files that were not in the store."""
 
 
+def is_setting(name: str) -> bool:
+    """Whether a variable of the environment is one of our settings."""
+    return name.startswith(ENV_PREFIX) and ENV_DELIMITER in name
+
+
 def encode(value: Head | Manifest) -> bytes:
     """As JSON that people can read."""
     return json.dumps(asdict(value), indent=1, sort_keys=True).encode()
@@ -92,6 +100,9 @@ def encode(value: Head | Manifest) -> bytes:
 def decode_head(text: bytes) -> Head:
     """What `encode` was given. Raises `ValueError`, `KeyError` or `TypeError`."""
     values = json.loads(text)
+    _check_places(values["files"])
+    if not all(map(is_setting, values["environment"])):
+        raise ValueError("A variable is no setting")
     return Head(
         **{
             **values,
@@ -102,6 +113,14 @@ def decode_head(text: bytes) -> Head:
             "files": tuple(KeptFile(**one) for one in values["files"]),
         }
     )
+
+
+def _check_places(files: Any) -> None:
+    """Raise `ValueError` for a file that is said to be in one place and leads to another."""
+    for one in files:
+        is_anywhere = {"config": False, "data": False, "": True}[one["base"]]
+        if PurePath(one["path"]).is_absolute() != is_anywhere:
+            raise ValueError("A file has no place")
 
 
 def format_of(text: bytes) -> Any:

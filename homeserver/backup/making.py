@@ -30,10 +30,10 @@ from homeserver.backup.contents import (
     Manifest,
     Part,
     encode,
+    is_setting,
 )
 from homeserver.backup.files import describe, named_files
 from homeserver.clock import Clock
-from homeserver.config.model import ENV_DELIMITER, ENV_PREFIX
 from homeserver.config.settings import Settings
 from homeserver.media.store import Store
 from homeserver.version import hearth_version
@@ -219,8 +219,4 @@ class Backup:
 
 def settings_in_environment() -> dict[str, str]:
     """The settings that the environment gives."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(ENV_PREFIX) and ENV_DELIMITER in name
-    }
+    return {name: value for name, value in os.environ.items() if is_setting(name)}

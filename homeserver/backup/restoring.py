@@ -14,6 +14,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import asyncpg
@@ -116,30 +117,51 @@ def find_differing(path: Path, files: tuple[KeptFile, ...], place: tuple[Path, P
     ]
 
 
+class Fate(Enum):
+    """What became of a file that is not simply as the backup has it."""
+
+    STAYS = "stays"
+    """Another one was there, and still is."""
+    KEPT_BESIDE = "kept beside"
+    """Another one was there, and is beside the restored one now."""
+    NOT_WRITTEN = "not written"
+    """It belongs where nothing can be written, as in containers."""
+
+
 def restore_files(
     path: Path,
     files: tuple[KeptFile, ...],
     place: tuple[Path, Path],
     *,
     overwrite: bool,
-) -> list[Path]:
-    """Write files of the configuration where they belong; those that were there and differ.
+) -> list[tuple[Path, Fate]]:
+    """Write files of the configuration where they belong; what became of those that differed.
 
     `place` are the directory of the configuration and that of the data. A file that differs stays
     as it is, or with `overwrite` is kept beside the restored one.
     """
-    differing = []
+    fates = []
     for kept, content in _contents(path, files):
         target = target_of(kept, *place)
-        if target.exists():
-            if target.read_bytes() == content:
-                continue
-            differing.append(target)
-            if not overwrite:
-                continue
-            target.replace(target.with_name(f"{target.name}.before-restore"))
-        write_whole(target, content)
-    return differing
+        is_there = target.exists()
+        if is_there and target.read_bytes() == content:
+            continue
+        if is_there and not overwrite:
+            fates.append((target, Fate.STAYS))
+        elif not _is_writable(target.parent):
+            fates.append((target, Fate.NOT_WRITTEN))
+        else:
+            if is_there:
+                fates.append((target, Fate.KEPT_BESIDE))
+                target.replace(target.with_name(f"{target.name}.before-restore"))
+            write_whole(target, content)
+    return fates
+
+
+def _is_writable(directory: Path) -> bool:
+    """Whether files can be made in a directory, which need not be there yet."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    return os.access(there, os.W_OK)
 
 
 def content_of(path: Path, file: KeptFile) -> bytes:

@@ -19,6 +19,8 @@ from homeserver.cli.errors import CommandError
 from homeserver.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import asyncpg
 
     from homeserver.backup.checking import Checked
@@ -61,10 +63,11 @@ def restore(
             checked = check_backup(file, progress)
         check_versions(checked.head)
         config_file = _config_file(config)
-        with _settings_given(checked):
+        with _settings_given(checked) as missing:
             settings = _settings_for(file, checked, config_file)
             terms = Terms(overwrite=overwrite, nothing_lost=nothing_lost)
             asyncio.run(_restore(file, checked, config_file, settings, terms))
+            _keep_settings(config_file, missing)
     except (ArchiveDamaged, RestoreRefused) as error:
         raise CommandError(str(error)) from error
     typer.echo(f"{checked.head.server_name} is restored. Start it with `hearth run`.")
@@ -80,14 +83,14 @@ def _config_file(given: Path | None) -> Path:
 
 
 @contextmanager
-def _settings_given(checked: "Checked") -> Iterator[None]:
-    """Settings that the environment gave at the time are given now too."""
+def _settings_given(checked: "Checked") -> "Iterator[Mapping[str, str]]":
+    """Settings that the environment gave at the time are given now too; those that were missing."""
     from homeserver.backup.restoring import settings_missing_here
 
     missing = settings_missing_here(checked.head)
     os.environ.update(missing)
     try:
-        yield
+        yield missing
     finally:
         for name in missing:
             del os.environ[name]
@@ -196,9 +199,9 @@ def _tell(checked: "Checked", media: "Finding", left_out: list[str]) -> None:
     from homeserver.cli.finding import State
 
     for name in left_out:
-        typer.echo(f"warning: the table {name} is none of hearth's, and was left out.", err=True)
+        _warn(f"the table {name} is none of hearth's, and was left out.")
     if media.state is State.FAIL:
-        typer.echo(f"warning: {media.message}", err=True)
+        _warn(media.message)
     elif checked.head.media == INDEX:
         typer.echo(f"The backup has only the index of media. {media.message}")
 
@@ -233,20 +236,33 @@ def _check_key(
 def _restore_files(
     file: Path, checked: "Checked", config_file: Path, settings: "Settings", *, overwrite: bool
 ) -> None:
-    from homeserver.backup.restoring import content_of, restore_files
+    from homeserver.backup.restoring import Fate, content_of, restore_files
     from storage.durable import write_whole
 
     own_config, *others = checked.head.files
     if not config_file.is_file():
         write_whole(config_file, content_of(file, own_config))
     place = (config_file.parent, settings.server.data_dir)
-    for path in restore_files(file, tuple(others), place, overwrite=overwrite):
-        if overwrite:
-            typer.echo(f"{path} was another one; it is kept as {path.name}.before-restore.")
-        else:
-            typer.echo(f"warning: {path} is another one than in the backup; it stays.", err=True)
-    if checked.head.environment:
-        lines = "".join(f"{name}={value}\n" for name, value in checked.head.environment.items())
+    for path, fate in restore_files(file, tuple(others), place, overwrite=overwrite):
+        match fate:
+            case Fate.KEPT_BESIDE:
+                typer.echo(f"{path} was another one; it is kept as {path.name}.before-restore.")
+            case Fate.STAYS:
+                _warn(f"{path} is another one than in the backup; it stays.")
+            case Fate.NOT_WRITTEN:
+                _warn(f"{path} cannot be written here, and is not as in the backup.")
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"warning: {text}", err=True)
+
+
+def _keep_settings(config_file: Path, missing: "Mapping[str, str]") -> None:
+    """Write settings that nobody gives any more to a file, for the operator to give them again."""
+    from storage.durable import write_whole
+
+    if missing:
+        lines = "".join(f"{name}={value}\n" for name, value in missing.items())
         env_file = config_file.parent / ENVIRONMENT_FILE
         write_whole(env_file, lines.encode())
         typer.echo(f"Settings came from the environment too; they are in {env_file}.")

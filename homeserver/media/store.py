@@ -6,6 +6,7 @@ database learns of it afterwards. After a crash in between, the file is nobody's
 compares the store with the database deletes it.
 """
 
+import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+KEY = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}", re.ASCII)
 CHUNK_BYTES = 262_144
 """How much of a file is in memory at a time."""
 
@@ -48,6 +50,11 @@ class Store(Protocol):
 
     def list_kept(self, after: str) -> AsyncGenerator[Sequence[Kept], None]:
         """The files whose keys come after one, some at a time; a batch's after those before it."""
+
+
+def is_key(text: str) -> bool:
+    """Whether this is a key, as `new_key` makes them."""
+    return KEY.fullmatch(text) is not None
 
 
 def new_key(sha256: bytes) -> str:

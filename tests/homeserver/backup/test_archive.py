@@ -1,13 +1,18 @@
 """A backup that is damaged in any place is known to be."""
 
 import tarfile
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from homeserver.backup.archive import ArchiveDamaged, ArchiveReader, ArchiveWriter
 from homeserver.backup.checking import check_backup
+from homeserver.backup.contents import HEAD, MANIFEST, MANIFEST_SUM, MEDIA
 from tests.homeserver.backup.saving import back_up
 from tests.homeserver.backup.test_round_trip import upload
 from tests.homeserver.conftest import Homes
@@ -106,3 +111,72 @@ def test_any_other_file_is_no_backup(tmp_path: Path) -> None:
     path.write_text("Dear Sir or Madam, " * 100)
     with pytest.raises(ArchiveDamaged, match="not a backup"):
         check(path)
+
+
+def rewrite(path: Path, change: Callable[[str, bytes], tuple[str, bytes]]) -> None:
+    """Change members, with the checksums of those that are not files of media."""
+    with path.open("rb") as file:
+        reader = ArchiveReader(file)
+        members = [(one.name, reader.read(one, one.size)) for one in reader.members()]
+    with path.open("wb") as file:
+        writer = ArchiveWriter(file.write)
+        for name, data in _summed(change(name, data) for name, data in members):
+            writer.add(name, data, 0)
+        writer.close()
+
+
+def _summed(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    head, manifest_text = b"", b""
+    for name, data in members:
+        if name == HEAD:
+            head = data
+        if name == MANIFEST:
+            manifest = orjson.loads(data)
+            manifest["parts"][HEAD] = {"sha256": sha256(head).hexdigest(), "size": len(head)}
+            manifest_text = orjson.dumps(manifest)
+            yield name, manifest_text
+        elif name == MANIFEST_SUM:
+            yield name, f"{sha256(manifest_text).hexdigest()}  {MANIFEST}\n".encode()
+        else:
+            yield name, data
+
+
+async def test_files_of_media_are_called_as_the_store_calls_them(backup: Path) -> None:
+    rewrite(backup, lambda name, data: (name, data))
+    check(backup)
+
+    def lead_away(name: str, data: bytes) -> tuple[str, bytes]:
+        return (name[:-8] + "/../../../away" if name.startswith(MEDIA) else name), data
+
+    rewrite(backup, lead_away)
+    with pytest.raises(ArchiveDamaged, match="away is damaged"):
+        check(backup)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"environment": {"LD_PRELOAD": "/tmp/any.so"}},
+        {"files": [{"part": "files/000-a", "base": "config", "path": "/etc/passwd"}]},
+        {"files": [{"part": "files/000-a", "base": "data", "path": "/etc/passwd"}]},
+        {"files": [{"part": "files/000-a", "base": "elsewhere", "path": "a"}]},
+        {"migrations": []},
+        {"environment": None},
+    ],
+)
+async def test_a_head_that_makes_no_sense_is_damaged(backup: Path, changed: dict[str, Any]) -> None:
+    def change(name: str, data: bytes) -> tuple[str, bytes]:
+        return name, orjson.dumps(orjson.loads(data) | changed) if name == HEAD else data
+
+    rewrite(backup, change)
+    with pytest.raises(ArchiveDamaged, match="head of the backup is damaged"):
+        check(backup)
+
+
+def test_a_member_has_no_negative_size(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.size = -1_024
+    path = tmp_path / "any.tar"
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2_048))
+    with path.open("rb") as file, pytest.raises(ArchiveDamaged):
+        list(ArchiveReader(file).members())

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from homeserver.backup import contents
 from homeserver.backup.archive import ArchiveReader, ArchiveWriter
 from homeserver.backup.checking import check_backup
 from migrations.apply import LOCK
-from tests.homeserver.backup.saving import ENVIRONMENT, command, hearth
+from tests.homeserver.backup.saving import ENVIRONMENT, command, hearth, run
 from tests.homeserver.backup.test_round_trip import texts_of, upload
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.server_process import ServerProcess
@@ -31,6 +32,8 @@ MORE_CONFIG = """
 [appservices]
 files = ["bridge.yaml"]
 """
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+"""Has a shell run a program to which a directory is read-only."""
 BRIDGE = """\
 id: bridge
 url: null
@@ -176,6 +179,30 @@ async def test_another_signing_key_is_not_replaced(
     done = await hearth("restore", backup, "--overwrite", cwd=fresh, **url)
     assert done.returncode == 0, done.stderr
     assert (fresh / "data" / "signing.key.before-restore").read_text() == key
+
+
+async def test_a_container_whose_configuration_is_read_only_is_restored(
+    server: Running, unmigrated_database_url: str, tmp_path: Path
+) -> None:
+    backup, fresh = tmp_path / "backup.tar", tmp_path / "fresh"
+    data = {"HEARTH_SERVER__DATA_DIR": str(tmp_path / "data")}
+    await server.process.stop()
+    (server.directory / "data").rename(tmp_path / "data")
+    made = await hearth("backup", backup, "--config", server.config, cwd=tmp_path, **data)
+    assert made.returncode == 0, made.stderr
+    fresh.mkdir()
+    shutil.copy(server.config, fresh / "hearth.toml")
+    (fresh / "bridge.yaml").write_text(BRIDGE.replace("as_token: one", "as_token: other"))
+    environment = {**data, "HEARTH_DATABASE__URL": unmigrated_database_url}
+    config = fresh / "hearth.toml"
+    restore = command("restore", str(backup), "--overwrite", "--config", str(config))
+    program = ["unshare", "-m", "sh", "-c", READ_ONLY, str(fresh), *restore]
+    done = await asyncio.to_thread(run, program, tmp_path, environment)
+    if "unshare: " in done.stderr:
+        pytest.skip("namespaces cannot be made here")
+    assert done.returncode == 0, done.stderr
+    assert "bridge.yaml cannot be written here, and is not as in the backup." in done.stderr
+    assert files_below(fresh) == {"hearth.toml", "bridge.yaml"}
 
 
 async def test_a_damaged_backup_is_refused_before_anything_is_touched(
