@@ -44,6 +44,9 @@ ENDPOINTS: tuple[Endpoint[Call], ...] = (*CLIENT_ENDPOINTS, *ADMIN_ENDPOINTS)
 KEY_CACHE_PART = 64
 """The keys of other servers get this fraction of the cache budget."""
 GRACE_S = 10.0
+"""How long calls that are under way may take once the server is to end, and what they commit."""
+LEAVE_S = 20.0
+"""How long what goes on beside them may then take to note in the database how far it has got."""
 
 
 class Homeserver:
@@ -109,6 +112,7 @@ async def running(settings: Settings) -> AsyncIterator[Homeserver]:
             await stack.enter_async_context(_task(links.probing.run(), failed))
         readings = _readings(core, services) if settings.metrics.enabled else None
         dispatcher = _dispatcher(settings, services, links, readings)
+        stack.callback(pool.hurry, LEAVE_S)
         http = await _listen(settings, dispatcher, stack)
         metrics_port = await _tell_figures(settings, readings, stack) if readings else None
         yield Homeserver(services, http, failed, metrics_port)
@@ -151,7 +155,12 @@ async def _follow(core: Core, stack: AsyncExitStack, failed: asyncio.Event) -> N
 
     async def stop_committing() -> None:
         core.committer.close()
-        await asyncio.wait((committing,))
+        await asyncio.wait((committing,), timeout=GRACE_S)
+        if not committing.done():
+            log.warning("PostgreSQL did not answer; what was not committed is given up")
+            core.committer.abort()
+            committing.cancel()
+            await asyncio.wait((committing,))
 
     stack.push_async_callback(stop_committing)
 

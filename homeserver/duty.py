@@ -35,8 +35,10 @@ class Duty:
                 position = await take_duty(self._db, self.name, self.number)
                 if position is not None:
                     await self._do(work, position)
-            except MatrixError as error:
-                log.warning("%s cannot be done just now: %s", self.name.capitalize(), error)
+            except* MatrixError as errors:
+                # A group, where the work was done by several tasks.
+                for error in errors.exceptions:
+                    log.warning("%s cannot be done just now: %s", self.name.capitalize(), error)
             await asyncio.sleep(TRY_EVERY_S)
 
     async def is_still_ours(self) -> bool:

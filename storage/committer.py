@@ -12,6 +12,7 @@ last commit went through is then unknown, and the transaction IDs of clients sor
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -23,7 +24,13 @@ from typing import Any, ClassVar, TypeVar
 import asyncpg
 
 from storage.changes import Change
-from storage.database import LOST_CONNECTION, Database, DatabaseUnavailable, connect
+from storage.database import (
+    LOST_CONNECTION,
+    Database,
+    DatabaseAway,
+    DatabaseUnavailable,
+    connect,
+)
 
 MAX_BATCH = 500
 """Submissions that one transaction takes at most."""
@@ -49,6 +56,15 @@ JOIN_PEERS = """
               AND (objid::integer = ANY(peers) OR objid::integer = $2))
  RETURNING position
 """
+
+END_OWN_FORMER = """
+    SELECT pg_terminate_backend(pid)
+      FROM pg_locks
+     WHERE locktype = 'advisory' AND granted AND classid::integer = $1 AND objid::integer = $2
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""PostgreSQL may not have noticed that this process has lost its former connection, which then
+still holds the process's lock, and perhaps that of the stream."""
 
 LEAVE_PEERS = "UPDATE stream SET peers = array_remove(peers, $1)"
 
@@ -127,6 +143,7 @@ class Committer:
         self._gathered = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._closing = False
+        self._is_aborted = False
         self.is_running = False
         """Whether what is submitted gets committed."""
         self.batch_began_s: float | None = None
@@ -175,7 +192,10 @@ class Committer:
         return self._number
 
     async def run(self) -> None:
-        """Commit what gathers until `close` is called and the queue is empty."""
+        """Commit what gathers until `close` is called and the queue is empty.
+
+        However it ends, whoever still waits for a commit hears that there is none.
+        """
         self.is_running = True
         try:
             while not (self._closing and not self._queue):
@@ -186,12 +206,21 @@ class Committer:
                     await self._commit_next()
         finally:
             self.is_running = False
+            self._closing = True
+            _fail(self._queue, DatabaseUnavailable())
+            self._queue.clear()
         await self._leave()
 
     def close(self) -> None:
         """Take no more work; `run` ends once what was taken is committed."""
         self._closing = True
         self._gathered.set()
+
+    def abort(self) -> None:
+        """Wait for PostgreSQL no longer: what is not committed fails, and `run` ends."""
+        self.close()
+        self._is_aborted = True
+        self._drop_connection()
 
     def _take_batch(self) -> list[_Submission]:
         """What the next transaction stores: what has gathered, or one that wants to be alone."""
@@ -205,7 +234,11 @@ class Committer:
     async def _commit_next(self) -> None:
         batch = self._take_batch()
         began_s = self.batch_began_s = time.monotonic()
-        await self._commit_batch(batch)
+        try:
+            await self._commit_batch(batch)
+        finally:
+            # If telling of it has failed, this process ends: whoever waits is to hear of that.
+            _fail(batch, DatabaseUnavailable())
         self.batch_began_s = None
         self.done.count += 1
         self.done.submissions += len(batch)
@@ -217,9 +250,6 @@ class Committer:
         except LOST_CONNECTION:
             self._drop_connection()
             _fail(batch, DatabaseUnavailable())
-        except asyncio.CancelledError:
-            _fail(batch, DatabaseUnavailable())
-            raise
         except Exception as error:
             if len(batch) == 1:
                 _fail(batch, error)
@@ -258,16 +288,25 @@ class Committer:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            connection = await connect(self._dsn)
-            for channel in self._heard:
-                await connection.add_listener(channel, self._hear)
-            await connection.execute("SELECT pg_advisory_lock($1, $2)", PEER_LOCK, self._number)
-            position = await connection.fetchval(JOIN_PEERS, PEER_LOCK, self._number)
-            connection.add_termination_listener(self._notice_loss)
-            self._connection = connection
-            if CHANNEL in self._heard:
-                self._heard[CHANNEL](str(position))
+            if self._is_aborted:
+                raise DatabaseAway("the database is not waited for any more")
+            connection = self._connection = await connect(self._dsn)
+            try:
+                await self._join(connection)
+            except BaseException:
+                connection.terminate()
+                raise
         return self._connection
+
+    async def _join(self, connection: asyncpg.Connection) -> None:
+        for channel in self._heard:
+            await connection.add_listener(channel, self._hear)
+        await connection.execute(END_OWN_FORMER, PEER_LOCK, self._number)
+        await connection.execute("SELECT pg_advisory_lock($1, $2)", PEER_LOCK, self._number)
+        position = await connection.fetchval(JOIN_PEERS, PEER_LOCK, self._number)
+        connection.add_termination_listener(self._notice_loss)
+        if CHANNEL in self._heard:
+            self._heard[CHANNEL](str(position))
 
     async def _listen_again(self) -> None:
         """Connect anew after a loss, although there may be nothing to write, so as to hear."""
@@ -287,9 +326,11 @@ class Committer:
         await self._connected()
 
     async def _leave(self) -> None:
+        """Be known no more. Without the database nobody needs to be told: our lock is gone too."""
         if self._connection is not None and not self._connection.is_closed():
-            await self._connection.execute(LEAVE_PEERS, self._number)
-            await self._connection.close()
+            with contextlib.suppress(*LOST_CONNECTION):
+                await self._connection.execute(LEAVE_PEERS, self._number)
+                await self._connection.close()
 
     def _hear(self, _connection: Any, _pid: int, channel: str, payload: str) -> None:
         self._heard[channel](payload)

@@ -5,6 +5,9 @@ of a transaction whose holder decides what is atomic.
 """
 
 import asyncio
+import logging
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +16,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import asyncpg
 
 from federation.protocol.errors import MatrixError
+
+log = logging.getLogger("hearth.database")
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -32,6 +37,13 @@ LOST_CONNECTION = (
 
 PATIENCE_S = 30.0
 """How long a read waits for a PostgreSQL that restarts."""
+KEEPALIVE_IDLE_S = 30
+KEEPALIVE_INTERVAL_S = 10
+KEEPALIVE_COUNT = 3
+UNACKNOWLEDGED_MS = 60_000
+"""A connection over a network is given up, by both sides, when the other one is silent for so long:
+otherwise a commit would wait for a quarter of an hour, and a backend whose server is gone keep the
+locks of its transaction for hours."""
 
 
 class DatabaseUnavailable(MatrixError):
@@ -80,6 +92,8 @@ class Pool:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._patience_s = PATIENCE_S
+        self._cutting: asyncio.TimerHandle | None = None
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
         """All rows."""
@@ -128,9 +142,20 @@ class Pool:
             return False
         return True
 
+    def hurry(self, at_most_s: float) -> None:
+        """The server ends: wait for no restart of PostgreSQL, and so long for an answer of it."""
+        self._patience_s = 0.0
+        self._cutting = asyncio.get_running_loop().call_later(at_most_s, self._cut)
+
+    def _cut(self) -> None:
+        log.warning("PostgreSQL does not answer; its connections are cut")
+        self._pool.terminate()
+
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
+        if self._cutting is not None:
+            self._cutting.cancel()
 
     async def _patiently(self, query: Callable[[], Awaitable[T]]) -> T:
         give_up_at: float | None = None
@@ -140,17 +165,46 @@ class Pool:
                 return await query()
             except LOST_CONNECTION as error:
                 now = asyncio.get_running_loop().time()
-                give_up_at = give_up_at or now + PATIENCE_S
+                give_up_at = give_up_at or now + self._patience_s
                 if now + delay > give_up_at:
                     raise DatabaseUnavailable from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
 
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that notices when nobody answers on it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, protocol: Any, transport: asyncio.Transport, *args: Any, **named: Any
+    ) -> None:
+        super().__init__(protocol, transport, *args, **named)
+        watch(transport.get_extra_info("socket"))
+
+
+def watch(connected: socket.socket) -> None:
+    """Have the system find out when the other side of a TCP connection is gone."""
+    if connected.family == socket.AF_UNIX:
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        for option, value in (
+            (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
+            (socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S),
+            (socket.TCP_KEEPCNT, KEEPALIVE_COUNT),
+            (socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS),
+        ):
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 async def connect(dsn: str) -> asyncpg.Connection:
     """One connection with the session settings that all of ours have. Raises `DatabaseAway`."""
     try:
-        return await asyncpg.connect(dsn, server_settings=SESSION, statement_cache_size=200)
+        return await asyncpg.connect(
+            dsn, server_settings=SESSION, statement_cache_size=200, connection_class=Connection
+        )
     except OSError as error:
         raise DatabaseAway(f"the database does not answer: {error}") from error
 
@@ -164,6 +218,7 @@ async def open_pool(dsn: str, size: int) -> Pool:
         max_inactive_connection_lifetime=60,
         statement_cache_size=200,
         server_settings=SESSION,
+        connection_class=Connection,
         reset=_keep_session,
     )
     return Pool(pool)
@@ -175,6 +230,10 @@ SESSION = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+    "tcp_keepalives_count": str(KEEPALIVE_COUNT),
+    "tcp_user_timeout": str(UNACKNOWLEDGED_MS),
 }
 """Every query looks its rows up by an index. Plans are made once, which may be while a table is
 still empty: without the last setting they would read all of it, however large it has become."""

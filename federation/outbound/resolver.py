@@ -62,7 +62,9 @@ class Resolver:
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._look_up, host)
         try:
-            found = await asyncio.wait_for(work, ADDRESS_TIMEOUT_S)
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes with the answer.
+            async with asyncio.timeout(ADDRESS_TIMEOUT_S):
+                found = await work
         except TimeoutError as error:
             raise OSError(f"looking up the address of {host} took too long") from error
         except UnicodeError as error:

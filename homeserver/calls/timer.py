@@ -105,7 +105,9 @@ class Timer:
         return True
 
     async def _begin_what_is_due(self, group: asyncio.TaskGroup) -> None:
+        # What is scheduled from here on is perhaps not in what is read.
         self._news.clear()
+        self._next_ts = None
         in_hand = self._in_hand()
         if len(in_hand) < MOST_IN_HAND:
             limit = MOST_IN_HAND - len(in_hand)

@@ -205,12 +205,17 @@ class RemoteDevices:
             self._not_before.pop(server, None)
         except MatrixError as error:
             log.info("The devices of users of %s are asked for later: %s", server, error)
-            wait_s = (getattr(error, "retry_after_ms", None) or RETRY_S * 1000) / 1000
-            now_s = asyncio.get_running_loop().time()
-            self._not_before[server] = now_s + min(max(wait_s, RETRY_S), LONGEST_WAIT_S)
+            self._put_off(server, (getattr(error, "retry_after_ms", None) or 0) / 1000)
+        except Exception:
+            log.exception("The devices of users of %s could not be taken", server)
+            self._put_off(server, RETRY_S)
         finally:
             self._working.discard(server)
             self._news.set()
+
+    def _put_off(self, server: ServerName, wait_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._not_before[server] = now_s + min(max(wait_s, RETRY_S), LONGEST_WAIT_S)
 
     async def _catch_up(self, waiting: dict[UserId, None], user_id: UserId) -> None:
         """Fetch a list in the background; one that its server refuses is given up for now."""

@@ -26,6 +26,8 @@ from storage.sticky_events import HeldSticky, StickEvent, held_sticky_events, ro
 
 log = logging.getLogger("hearth.sticky")
 
+RETRY_S = 5.0
+
 
 class HeldStickyEvents:
     """Lets go of what is held."""
@@ -73,6 +75,9 @@ class HeldStickyEvents:
                 await self._review(rooms)
             except MatrixError as error:
                 log.warning("Sticky events stay held: %s", error)
+                await asyncio.sleep(RETRY_S)
+                self._changed |= rooms
+                self._news.set()
 
     async def _review(self, room_nids: set[int]) -> None:
         held = await held_sticky_events(self._db, room_nids, self._clock())

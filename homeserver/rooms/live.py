@@ -180,6 +180,16 @@ SELECT_ENTRIES = """
 ALWAYS_LOADED: tuple[StateKey, ...] = (CREATE, POWER_LEVELS, POLICY)
 
 
+class Loading:
+    """A room that is being loaded, and how many do it or wait for it."""
+
+    __slots__ = ("count", "lock")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.count = 0
+
+
 class LiveRooms:
     """The live rooms of this process, bounded; the least recently used are loaded again."""
 
@@ -188,20 +198,18 @@ class LiveRooms:
         self._names = names
         self._layers = layers
         self._rooms: Cache[str, LiveRoom] = Cache(max_bytes)
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._loading: dict[str, Loading] = {}
 
     async def get(self, room_id: str) -> LiveRoom:
         """The room, loaded if it has to be. Raises `NotFound`."""
         room = self._rooms.get(room_id)
         if room is not None and not room.is_stale:
             return room
-        loading = self._loading.setdefault(room_id, asyncio.Lock())
-        async with loading:
+        async with self._turn_to_load(room_id):
             room = self._rooms.get(room_id)
             if room is None or room.is_stale:
                 room = await self._load(room_id)
                 self._rooms.put(room_id, room, ROOM_COST)
-        self._loading.pop(room_id, None)
         return room
 
     @asynccontextmanager
@@ -210,16 +218,28 @@ class LiveRooms:
 
         Raises `NotFound`.
         """
-        async with self._loading.setdefault(room_id, asyncio.Lock()):
+        async with self._turn_to_load(room_id):
             room = await self._load(room_id)
             await room.lock.acquire()
             self.drop_id(room_id)
             self._rooms.put(room_id, room, ROOM_COST)
-        self._loading.pop(room_id, None)
         try:
             yield room
         finally:
             room.lock.release()
+
+    @asynccontextmanager
+    async def _turn_to_load(self, room_id: str) -> AsyncIterator[None]:
+        """One loads a room at a time; the last one who wanted to forgets that."""
+        turn = self._loading.setdefault(room_id, Loading())
+        turn.count += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.count -= 1
+            if not turn.count:
+                del self._loading[room_id]
 
     def add(self, name: RoomName) -> LiveRoom:
         """A room that is about to be created."""

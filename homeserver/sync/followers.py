@@ -158,6 +158,10 @@ class Followers:
         self._stream = stream
         self._by_user: OrderedDict[int, Follower] = OrderedDict()
         self._by_room: dict[int, set[Follower]] = {}
+        self._moves = 0
+        """How often users of ours have come into rooms, left them or were invited. Only these make
+        it necessary to read a user's rooms again that were being read meanwhile: waiting for a
+        pause of the whole stream might take for ever."""
 
     async def get(self, user_nid: int, user_id: UserId) -> Follower:
         """The follower of a user, made if it has to be."""
@@ -190,6 +194,7 @@ class Followers:
                 elif concerns_devices(change):
                     follower.devices_changed = change.position
             if isinstance(change, InviteChanged):
+                self._moves += 1
                 self._drop(change.user_nid)
         waiting = [follower for follower in concerned if follower.waiters]
         if waiting:
@@ -212,6 +217,7 @@ class Followers:
             room_nid = change.event.room_nid
             before = set(self._by_room.get(room_nid, ()))
             if change.member_nid is not None and change.is_local_member:
+                self._moves += 1
                 member = self._by_user.get(change.member_nid)
                 if member is not None and change.membership is not None:
                     self._set_membership(
@@ -271,13 +277,13 @@ class Followers:
 
     async def _load(self, user_nid: int, user_id: UserId) -> Follower:
         while True:
-            position = self._stream.position
+            moves = self._moves
             rows = await self._db.fetch(SELECT_ROOMS, user_nid)
             if user_nid in self._by_user:
                 return self._by_user[user_nid]
-            if self._stream.position == position:
+            if self._moves == moves:
                 break
-        follower = Follower(user_nid, user_id, position)
+        follower = Follower(user_nid, user_id, self._stream.position)
         for room_nid, membership, at, event_nid, sender_nid in rows:
             own = RoomMembership(Membership(membership), at, event_nid, sender_nid)
             self._set_membership(follower, room_nid, own)

@@ -152,6 +152,7 @@ BROAD_EXCEPT = {
     "homeserver.appservices.delivery": "a service that cannot be told does not end the others",
     "homeserver.calls.timer": "a delayed event that fails does not end the others",
     "homeserver.calls.leaves": "a leave that cannot be looked after does not end the others",
+    "homeserver.encryption.remote_devices": "a server whose answer fails does not end the others",
     "homeserver.http.dispatch": "every request ends in an answer",
     "homeserver.cli.main": "the operator reads a sentence instead of a stack trace",
     "homeserver.jobs.runner": "a job that fails is tried again and does not end the others",

@@ -102,3 +102,23 @@ async def test_what_cannot_be_done_just_now_is_taken_up_again(
         await worker.has_begun()
     assert "Pushing cannot be done just now: not now" in caplog.text
     assert not worker.duty.is_ours
+
+
+async def test_work_of_several_tasks_is_taken_up_again_too(pool: Pool) -> None:
+    worker = Worker(pool, 1)
+    attempts = 0
+
+    async def fail() -> None:
+        raise Unknown("not now")
+
+    async def fail_once(position: int) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+        await worker.work(position)
+
+    async with alive(pool, 1), worker.at_work(fail_once):
+        await worker.has_begun()
+    assert attempts == 2

@@ -1,13 +1,14 @@
 """Syncing: what a client hears of, in which section, once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from storage.changes import Change
+from storage.database import Pool
 from tests.homeserver.conftest import Client, Homes
 from tests.patience import LONG_POLL_MS, PATIENCE_S
 
@@ -79,6 +80,52 @@ async def test_a_sync_while_a_message_is_being_told_does_not_skip_it(homes: Home
         for event in news.get("rooms", {}).get("join", {}).get(room_id, EMPTY)["timeline"]["events"]
     ]
     assert shown == [event_id]
+
+
+class OvertakenDatabase:
+    """A database where something has always happened by the time that a user's rooms are read."""
+
+    def __init__(self, db: Pool, happens: Callable[[], Awaitable[object]]) -> None:
+        self._db = db
+        self._happens = happens
+        self.readings = 0
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        rows = await self._db.fetch(query, *args)
+        self.readings += 1
+        await self._happens()
+        return rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+async def test_a_first_sync_does_not_wait_until_nobody_writes_any_more(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    db = OvertakenDatabase(homes.services.db, lambda: alice.send(room_id, "and"))
+    homes.services.sync._followers._db = db
+    async with asyncio.timeout(PATIENCE_S):
+        since = (await bob.sync())["next_batch"]
+        event_id = await alice.send(room_id, "at last")
+        room = (await bob.sync(since))["rooms"]["join"][room_id]
+    assert db.readings == 1
+    assert room["timeline"]["events"][-1]["event_id"] == event_id
+
+
+async def test_a_user_who_joins_while_their_rooms_are_read_is_in_the_room(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat")
+    db = OvertakenDatabase(homes.services.db, lambda: bob.join(room_id))
+    homes.services.sync._followers._db = db
+    since = (await bob.sync())["next_batch"]
+    assert db.readings == 2
+    waiting = asyncio.create_task(bob.sync(since, timeout_ms=LONG_POLL_MS))
+    event_id = await alice.send(room_id, "hello")
+    async with asyncio.timeout(PATIENCE_S):
+        room = (await waiting)["rooms"]["join"][room_id]
+    assert room["timeline"]["events"][-1]["event_id"] == event_id
 
 
 async def test_a_waiting_sync_hears_of_a_message_at_once(homes: Homes) -> None:

@@ -10,8 +10,9 @@ import asyncpg
 import pytest
 
 from storage.changes import Change
-from storage.committer import CHANNEL, Committer, Write
+from storage.committer import CHANNEL, PEER_LOCK, Committer, Write
 from storage.database import Database, DatabaseUnavailable, connect
+from tests.patience import PATIENCE_S
 
 BLOCKED_HERE = """
     FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -171,3 +172,40 @@ async def test_writes_are_made_alone_on_what_cannot_change_meanwhile(
         1_000 + position - 1 for position in positions
     ]
     assert len(values) == 55
+
+
+async def test_whoever_waits_hears_that_the_committer_has_ended(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    async def published(before: int, after: int, changes: Sequence[Change]) -> None:
+        raise ValueError("what follows the stream fails")
+
+    committer = Committer(database_url, published, {})
+    committed, other = committer.submit(AddRow(1)), committer.submit_alone(make_nothing)
+    with pytest.raises(ValueError, match="what follows the stream fails"):
+        await committer.run()
+    for waiting in (committed, other, committer.submit(AddRow(2))):
+        with pytest.raises(DatabaseUnavailable):
+            waiting.result()
+
+
+async def make_nothing() -> Sequence[Write]:
+    return ()
+
+
+async def test_a_former_connection_that_postgresql_has_kept_holds_nothing_up(
+    database_url: str, table: asyncpg.Connection
+) -> None:
+    """As after a network has lost what was to tell it of the end."""
+    async with committing(database_url, Follower()) as committer:
+        await committer.commit(AddRow(1))
+        assert committer._connection is not None
+        await committer._connection.execute("SELECT pg_advisory_unlock_all()")
+        former = await connect(database_url)
+        await former.execute("SELECT pg_advisory_lock($1, $2)", PEER_LOCK, committer.number)
+        await former.execute("BEGIN")
+        await former.execute("SELECT * FROM stream FOR UPDATE")
+        committer._connection.terminate()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await committer.commit(AddRow(2)) == 2
+        former.terminate()

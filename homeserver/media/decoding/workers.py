@@ -189,7 +189,12 @@ class Nursery:
             )
         ours.setblocking(False)
         nursery = cls(process, ours)
-        if not await nursery.is_ready():
+        try:
+            is_ready = await nursery.is_ready()
+        except asyncio.CancelledError:
+            await nursery.end()
+            raise
+        if not is_ready:
             await nursery.end()
             log.error("%s cannot be loaded: there is no decoding by it", crew.module)
             raise WorkFailed("unavailable", "This server cannot decode this")
@@ -215,9 +220,13 @@ class Nursery:
             raise WorkFailed("died", "The decoding process has ended") from error
 
     async def leave(self) -> None:
-        """Say that there is no more work, and wait until it is gone."""
+        """Say that there is no more work, and wait until it is gone; end it if it does not go."""
         self._control.close()
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(GRACE_S):
+                await self._process.wait()
+        except TimeoutError:
+            await self.end()
 
     async def end(self) -> None:
         """End it and wait until it is gone."""

@@ -14,9 +14,11 @@ from federation.protocol.identifiers import UserId
 from homeserver.app import running
 from homeserver.calls.delivery import Delivery
 from homeserver.calls.timer import Timer
+from homeserver.clock import system_clock
 from homeserver.config.sections.calls import DelayedEvents
 from homeserver.duty import Duty
 from storage.database import Database
+from storage.delayed_events import SELECT_NEXT
 from storage.duties import DELAYED_EVENTS
 from tests.homeserver.appservices.bridge import Bridge, bridged
 from tests.homeserver.calls.delaying import (
@@ -470,6 +472,41 @@ async def test_nothing_is_asked_of_the_database_while_nothing_is_scheduled(homes
         db.asked.clear()
         await timer.scheduled(services.clock() + HOUR_MS)
         await db.asked.wait()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+class OvertakenDatabase(CountingDatabase):
+    """A database in which something is scheduled just when it has answered what is due next."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.timers: list[Timer] = []
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        answer = await super().fetchval(query, *args)
+        if query == SELECT_NEXT and self.timers:
+            self.asked.clear()
+            await self.timers.pop().scheduled(system_clock() + HOUR_MS)
+        return answer
+
+
+async def test_what_is_scheduled_while_the_timer_looks_is_not_overlooked(homes: Homes) -> None:
+    services = homes.services
+    db = OvertakenDatabase(services.db)
+    duty = Duty(db, DELAYED_EVENTS, services.committer.number)
+    delivery = Delivery(db, services.rooms.events, services.clock)
+    timer = Timer(db, delivery, services.clock, duty, never_announce)
+    # It has waited for something that was due before.
+    timer._next_ts = services.clock()
+    db.timers.append(timer)
+    keeping = asyncio.create_task(timer.run())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while db.timers:
+                await asyncio.sleep(0)
+            await db.asked.wait()
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from homeserver.media.decoding.limits import Limits
 from homeserver.media.decoding.workers import Crew, Workers, WorkFailed
+from tests.patience import PATIENCE_S
 
 CREW = Crew(
     module="tests.homeserver.media.misbehaving",
@@ -117,6 +119,17 @@ async def test_an_idle_nursery_ends_and_comes_back() -> None:
     finally:
         await workers.close()
     assert first["result"] == second["result"]
+
+
+async def test_a_nursery_that_does_not_go_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homeserver.media.decoding.workers.GRACE_S", 0.1)
+    workers = Workers(CREW)
+    await workers.run("look_around", {})
+    assert workers._nursery is not None
+    os.kill(workers._nursery._process.pid, signal.SIGSTOP)
+    workers._hang_up()
+    async with asyncio.timeout(PATIENCE_S):
+        await workers.close()
 
 
 async def test_without_its_library_there_is_no_work() -> None:

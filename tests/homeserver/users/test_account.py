@@ -191,7 +191,7 @@ async def test_a_deactivated_account_is_gone_but_its_name_is_taken(server: UserS
     assert done.body == {"id_server_unbind_result": "success"}
     assert (await server.whoami(session.token)).error == (401, "M_UNKNOWN_TOKEN")
     assert (await server.try_login("lara")).error == (403, "M_FORBIDDEN")
-    assert server.around.left == ["@lara:hs1"]
+    assert server.around.left.count(UserId("@lara:hs1")) == 1
     taken = await server.call("GET", f"{V3}/register/available?username=lara")
     assert taken.error == (400, "M_USER_IN_USE")
     account = await server.users.accounts.find(UserId("@lara:hs1"))
