@@ -158,6 +158,16 @@ class Connections:
         self._resolver.close()
 
 
+async def read_beginning(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """The body of an answer, in however many pieces it comes, as far as it is looked at."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= max_bytes:
+            break
+    return bytes(body[:max_bytes])
+
+
 def reason_of(error: Exception) -> str:
     """Why a connection failed, for people: what the system said, not what aiohttp makes of it."""
     cause = getattr(error, "os_error", error)

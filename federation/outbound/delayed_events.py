@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from federation.outbound.connections import Connections, reason_of
+from federation.outbound.connections import Connections, read_beginning, reason_of
 from federation.outbound.errors import BadAnswer, Refused, Unreachable
 from federation.protocol import canonical_json
 from federation.protocol.errors import BadJson, NotFound, NotJson
@@ -79,7 +79,7 @@ class RemoteDelayedEvents:
                     max_redirects=3,
                 ) as response,
             ):
-                return response.status, _object(await response.content.read(MAX_BYTES))
+                return response.status, _object(await read_beginning(response, MAX_BYTES))
         except TimeoutError as error:
             raise Unreachable(self._server, "no complete answer came in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

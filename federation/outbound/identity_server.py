@@ -14,10 +14,16 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from federation.outbound.connections import Connections, reason_of
+from federation.outbound.connections import Connections, read_beginning, reason_of
 from federation.outbound.errors import BadAnswer, Refused, Unreachable
 from federation.protocol import canonical_json
-from federation.protocol.errors import BadJson, MatrixError, NotJson, ServerNotTrusted
+from federation.protocol.errors import (
+    BadJson,
+    InvalidParam,
+    MatrixError,
+    NotJson,
+    ServerNotTrusted,
+)
 from federation.protocol.identifiers import ServerName, UserId, check_user_id
 from federation.protocol.signatures import SigningKey
 from federation.protocol.unpadded_base64 import encode_urlsafe_base64
@@ -136,6 +142,8 @@ class IdentityServers:
         access_token: str,
         body: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
+        if not (access_token.isascii() and access_token.isprintable()):
+            raise InvalidParam("This is no access token of an identity server")
         content = None if body is None else canonical_json.encode(body)
         return await self._request(server, method, path, content, f"Bearer {access_token}")
 
@@ -156,7 +164,7 @@ class IdentityServers:
                     allow_redirects=False,
                 ) as response,
             ):
-                answer = await response.content.read(MAX_BYTES)
+                answer = await read_beginning(response, MAX_BYTES)
                 status = response.status
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(name, reason_of(error)) from error

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from federation.outbound.connections import reason_of
+from federation.outbound.connections import read_beginning, reason_of
 from federation.protocol.errors import MatrixError
 from homeserver.calls.signed_tokens import ApiKey
 
@@ -96,7 +96,7 @@ class LiveKit:
                     allow_redirects=False,
                 ) as response,
             ):
-                answer = _decode(await response.content.read(MAX_ANSWER_BYTES))
+                answer = _decode(await read_beginning(response, MAX_ANSWER_BYTES))
                 status = response.status
         except TimeoutError as error:
             raise _failure(method, "it does not answer in time") from error

@@ -70,10 +70,7 @@ async def bind(call: Call, body: dict[str, Any]) -> dict[str, Any]:
 
 @endpoint("POST", "/_matrix/client/v3/account/3pid/delete", Access.USER, rate=Rate.REQUEST)
 async def delete_3pid(call: Call) -> dict[str, Any]:
-    """Remove an address.
-
-    Errors: `MissingParam`, `InvalidParam`, `Forbidden`, `ServerNotTrusted`.
-    """
+    """Remove an address. Errors: `MissingParam`, `InvalidParam`, `Forbidden`."""
     result = await call.services.users.third_party_ids.remove(
         call.user_nid,
         call.user_id,
@@ -86,10 +83,7 @@ async def delete_3pid(call: Call) -> dict[str, Any]:
 
 @endpoint("POST", "/_matrix/client/v3/account/3pid/unbind", Access.USER, rate=Rate.REQUEST)
 async def unbind_3pid(call: Call) -> dict[str, Any]:
-    """Have an identity server forget an address.
-
-    Errors: `MissingParam`, `InvalidParam`, `ServerNotTrusted`.
-    """
+    """Have an identity server forget an address. Errors: `MissingParam`, `InvalidParam`."""
     result = await call.services.users.third_party_ids.unbind(
         call.user_nid,
         call.user_id,

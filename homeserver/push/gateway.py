@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from federation.outbound.connections import Connections, reason_of
+from federation.outbound.connections import Connections, read_beginning, reason_of
 from federation.protocol import canonical_json
 
 MAX_ANSWER_BYTES = 65_536
@@ -67,7 +67,7 @@ class Gateways:
             headers={"Content-Type": "application/json"},
             allow_redirects=False,
         ) as response:
-            answer = await read_beginning(response)
+            answer = await read_beginning(response, MAX_ANSWER_BYTES)
             if response.status in REFUSING:
                 raise NotificationRefused(f"status {response.status}")
             if not 200 <= response.status < 300:
@@ -88,16 +88,6 @@ def read_url(url: str) -> URL:
         return URL(url)
     except ValueError as error:
         raise GatewayFailed(f"this is no URL: {error}") from error
-
-
-async def read_beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The answer's body, in however many pieces it comes, as far as it is looked at."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) >= MAX_ANSWER_BYTES:
-            break
-    return bytes(body[:MAX_ANSWER_BYTES])
 
 
 def read_retry_after_ms(header: str) -> int:

@@ -3,10 +3,17 @@
 Source: client-server API, "Adding Account Administrative Contact Information".
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from federation.protocol.errors import Forbidden, InvalidParam, ThreepidInUse
+from federation.outbound.errors import FederationError
+from federation.protocol.errors import (
+    Forbidden,
+    InvalidParam,
+    ServerNotTrusted,
+    ThreepidInUse,
+)
 from federation.protocol.identifiers import UserId
 from homeserver.clock import Clock
 from homeserver.config.sections.mail import ThirdPartyIds as ThirdPartyIdSettings
@@ -25,6 +32,8 @@ from storage.third_party_ids import (
     remove_third_party_id,
     third_party_ids_of,
 )
+
+log = logging.getLogger("hearth.users")
 
 MSISDN = "msisdn"
 MEDIUMS = (EMAIL, MSISDN)
@@ -131,12 +140,23 @@ class ThirdPartyIds:
     async def _unbind(self, user_nid: int, user_id: UserId, bindings: Sequence[Binding]) -> str:
         result = UNBOUND if bindings else NOT_UNBOUND
         for binding in bindings:
-            server = binding.identity_server
-            if await self._identity.unbind(server, user_id, binding.medium, binding.address):
+            if await self._is_unbound(user_id, binding):
                 await remove_binding(self._db, user_nid, binding)
             else:
                 result = NOT_UNBOUND
         return result
+
+    async def _is_unbound(self, user_id: UserId, binding: Binding) -> bool:
+        """Have an identity server forget an address; False if it does not, or is not there.
+
+        No identity server keeps users from taking addresses off their accounts or closing them.
+        """
+        server = binding.identity_server
+        try:
+            return await self._identity.unbind(server, user_id, binding.medium, binding.address)
+        except (FederationError, ServerNotTrusted) as error:
+            log.info("%s did not forget an address of %s: %s", server, user_id, error.message)
+            return False
 
     def _check_removal(self) -> None:
         if not self._settings.changes_allowed:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
+import pytest
 import pytest_asyncio
 
 from federation.protocol.unpadded_base64 import encode_urlsafe_base64
@@ -164,10 +165,33 @@ async def test_an_address_is_bound_and_unbound(trusting: Side, played: PlayedSer
     assert again == {"id_server_unbind_result": "no-support"}
 
 
-async def test_deactivating_unbinds(trusting: Side, played: PlayedServer) -> None:
+async def test_what_is_no_token_is_not_sent(trusting: Side, played: PlayedServer) -> None:
+    alice = await trusting.user("alice")
+    for token in ("a\nb", "ä", "a\r\nHost: b"):
+        bind = {"id_server": played.name, "id_access_token": token, "sid": "s"}
+        answer = await alice.post("v3/account/3pid/bind", {**bind, "client_secret": "c"})
+        answer.refused(400, "M_INVALID_PARAM")
+    assert played.asked(V2) == []
+
+
+async def test_an_address_goes_from_an_account_without_its_identity_server(
+    trusting: Side, played: PlayedServer
+) -> None:
+    alice = await trusting.user("alice")
+    played.answer(f"{V2}/3pid/unbind", lambda _: (500, {}))
+    for server in (played.name, "untrusted.example.org"):
+        removal = {"medium": "email", "address": ADDRESS, "id_server": server}
+        gone = (await alice.post("v3/account/3pid/delete", removal)).ok()
+        assert gone == {"id_server_unbind_result": "no-support"}
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_deactivating_unbinds_as_far_as_that_is_possible(
+    trusting: Side, played: PlayedServer, status: int
+) -> None:
     alice = await trusting.user("alice")
     played.answer(f"{V2}/3pid/bind", lambda _: {"medium": "email", "address": ADDRESS})
-    played.answer(f"{V2}/3pid/unbind", lambda _: (404, {"errcode": "M_UNRECOGNIZED"}))
+    played.answer(f"{V2}/3pid/unbind", lambda _: (status, {"errcode": "M_UNRECOGNIZED"}))
     bind = {"id_server": played.name, "id_access_token": "t", "sid": "s", "client_secret": "c"}
     (await alice.post("v3/account/3pid/bind", {"three_pid_creds": bind} | bind)).ok()
     identifier = {"type": "m.id.user", "user": alice.user_id}
