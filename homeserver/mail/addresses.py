@@ -15,7 +15,8 @@ ADDRESS = re.compile(r"[^\s@<>\"'(),:;\\\[\]\x00-\x1f\x7f]+@[^\s@<>\"'(),:;\\\[\
 def canonical_email(address: str) -> str:
     """The form in which an address is kept and compared. Raises `InvalidParam`."""
     folded = address.casefold()
-    if len(folded) > MAX_LENGTH or not ADDRESS.fullmatch(folded):
+    # What looks like an encoded word is decoded when a header is made of it.
+    if len(folded) > MAX_LENGTH or not ADDRESS.fullmatch(folded) or "=?" in folded:
         raise InvalidParam("This is not an e-mail address")
     return folded
 

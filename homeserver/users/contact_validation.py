@@ -61,7 +61,11 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MailRequest:
-    """A client's wish for a mail with a link."""
+    """A client's wish for a mail with a link.
+
+    `next_link` is where it would like the browser to go on. Web clients send one without knowing
+    what is allowed here; one that is not is not followed.
+    """
 
     email: str
     client_secret: str
@@ -175,8 +179,6 @@ class ContactValidation:
     def _checked(self, request: MailRequest) -> MailRequest:
         if not SECRET.fullmatch(request.client_secret):
             raise InvalidParam("'client_secret' must have 1 to 255 of the characters 0-9a-zA-Z.=_-")
-        if request.next_link is not None and not self._is_allowed_link(request.next_link):
-            raise InvalidParam("'next_link' leads to a site that is not allowed here")
         email = canonical_email(request.email)
         if not is_allowed(email, self._settings.allowed_emails):
             raise ThreepidDenied("Addresses like this one are not allowed here")
@@ -210,7 +212,7 @@ class ContactValidation:
             client_secret=request.client_secret,
             send_attempt=request.send_attempt,
             token_hash=digest(token) if template == purpose.value else None,
-            next_link=request.next_link,
+            next_link=request.next_link if self._is_allowed_link(request.next_link) else None,
             validated_ts=former.validated_ts if former else None,
             created_ts=now,
         )

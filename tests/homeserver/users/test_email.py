@@ -273,17 +273,34 @@ async def test_a_browser_is_sent_on_to_allowed_sites_only(
 ) -> None:
     async with open_homes(next_link_hosts=("app.example.org",)) as homes:
         client = homes.nobody()
-        for link in (
-            "https://evil.org/",
-            "javascript:alert(1)",
-            "https://app.example.org@evil.org/",
+        for number, link in enumerate(
+            (
+                "https://evil.org/",
+                "javascript:alert(1)",
+                "https://app.example.org@evil.org/",
+                f"https://app.example.org/{'x' * 3_000}",
+            )
         ):
-            answer = await ask_for_mail(client, "register", next_link=link)
-            answer.refused(400, "M_INVALID_PARAM")
+            secret = f"secret{number}"
+            (await ask_for_mail(client, "register", next_link=link, client_secret=secret)).ok()
+            status, _, location = await press_button(homes, (await mails.next()).link)
+            assert (status, location) == (200, None)
         link = "https://app.example.org/#/welcome?x=1"
         (await ask_for_mail(client, "register", next_link=link)).ok()
         status, _, location = await press_button(homes, (await mails.next()).link)
         assert (status, location) == (303, link)
+
+
+async def test_an_address_that_a_header_would_change_is_none(
+    homes: Homes, mails: MailServer
+) -> None:
+    for email in (
+        "=?utf-8?q?a=0ABcc=3Ax=40y.z?=@example.org",
+        "=?utf-8?q?a=40b.c=2C?=@example.org",
+    ):
+        answer = await ask_for_mail(homes.nobody(), "register", email=email)
+        answer.refused(400, "M_INVALID_PARAM")
+    assert mails.arrived.empty()
 
 
 async def test_a_mail_that_cannot_be_sent_is_told_and_tried_again(
