@@ -53,6 +53,8 @@ class ToldStates:
             ]
             found |= await read_current_states(self._db, asked)
         found |= await self._left_states(reading, whole_left)
+        if reading.request.state_after:
+            found |= await self._departures(reading, set(shown) & sections.outside)
         found |= await self._changed_states(reading, partly)
         if lazy:
             await self._add_lazy_members(reading, found, members, set(whole))
@@ -100,6 +102,17 @@ class ToldStates:
             room_nid: [stored[nid] for nid in states[snapshot].values()]
             for room_nid, snapshot in snapshots.items()
         }
+
+    async def _departures(
+        self, reading: Reading, room_nids: Iterable[int]
+    ) -> dict[int, list[StoredEvent]]:
+        """How the user's invites, knocks and bans ended, which is all the user may know of rooms.
+
+        Clients that are told the state at the end take none from the timeline.
+        """
+        left = reading.sections.left
+        events = await get_events(self._db, [left[nid].event_nid for nid in room_nids])
+        return {event.room_nid: [event] for event in events.values()}
 
     async def _changed_states(
         self, reading: Reading, room_nids: Sequence[int]

@@ -358,6 +358,20 @@ async def test_members_that_change_are_told_to_who_loads_the_others_lazily(homes
     assert told == changes | {alice.user_id: "join"}
 
 
+async def test_the_end_of_an_invite_is_told_in_the_state_after_it(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room()
+    await alice.invite(room_id, bob.user_id)
+    since = (await bob.sync(use_state_after="true"))["next_batch"]
+    (await bob.post(f"v3/rooms/{quote(room_id)}/leave")).ok()
+    room = (await bob.sync(since, use_state_after="true"))["rooms"]["leave"][room_id]
+    (own,) = room["state_after"]["events"]
+    assert (own["state_key"], own["content"]["membership"]) == (bob.user_id, "leave")
+    assert [event["event_id"] for event in room["timeline"]["events"]] == [own["event_id"]]
+    room = (await bob.sync(since))["rooms"]["leave"][room_id]
+    assert room["state"]["events"] == []
+
+
 async def test_lazily_loaded_members_are_told_again_if_an_answer_was_lost(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     room_id = await alice.create_room(preset="public_chat", name="Kitchen")
