@@ -15,6 +15,7 @@ import orjson
 from federation.protocol.errors import InviteBlocked
 from federation.protocol.glob import GlobSet
 from federation.protocol.identifiers import UserId, server_of
+from federation.protocol.server_acl import host_of
 from storage.account_data_cache import AccountDataCache
 from storage.changes import Change
 from storage.database import Database
@@ -34,9 +35,19 @@ class InvitePermission(Enum):
     """The inviter is told that it is not wanted."""
 
 
+PERMISSIONS = (
+    ("allowed", InvitePermission.ALLOW),
+    ("ignored", InvitePermission.IGNORE),
+    ("blocked", InvitePermission.BLOCK),
+)
+"""What the names of lists begin with, and what becomes of the invites that they are about."""
+
+LISTS = [f"{name}_{of_what}" for of_what in ("users", "servers") for name, _ in PERMISSIONS]
+
+
 @dataclass(frozen=True, slots=True)
 class InviteRules:
-    """Patterns of user IDs and server names, in the order in which they are tried."""
+    """Patterns of user IDs and of server names without ports, in the order of being tried."""
 
     users: tuple[tuple[GlobSet, InvitePermission], ...] = ()
     servers: tuple[tuple[GlobSet, InvitePermission], ...] = ()
@@ -47,7 +58,7 @@ class InviteRules:
             if patterns.matches(inviter):
                 return permission
         for patterns, permission in self.servers:
-            if patterns.matches(server_of(UserId(inviter))):
+            if patterns.matches(host_of(server_of(UserId(inviter)))):
                 return permission
         return None
 
@@ -103,22 +114,19 @@ def parse_blocks_all(content: bytes | None) -> bool:
 
 
 def parse_invite_rules(content: bytes | None) -> InviteRules:
-    """The rules in the content of MSC4155's event; malformed lists count as absent."""
-    if content is None:
+    """The rules in the content of MSC4155's event; none if it is switched off or malformed."""
+    fields = {} if content is None else orjson.loads(content)
+    lists = [fields[name] for name in LISTS if name in fields]
+    if fields.get("enabled") is False or not all(map(is_str_list, lists)):
         return InviteRules()
-    fields = orjson.loads(content)
     return InviteRules(_rules(fields, "users"), _rules(fields, "servers"))
 
 
+def is_str_list(value: object) -> bool:
+    """Whether a value is an array of strings."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def _rules(fields: Mapping[str, Any], of_what: str) -> tuple[tuple[GlobSet, InvitePermission], ...]:
-    names = (
-        ("allowed", InvitePermission.ALLOW),
-        ("ignored", InvitePermission.IGNORE),
-        ("blocked", InvitePermission.BLOCK),
-    )
-    lists = [(fields.get(f"{name}_{of_what}"), permission) for name, permission in names]
-    return tuple(
-        (GlobSet(p for p in patterns if isinstance(p, str) and p), permission)
-        for patterns, permission in lists
-        if isinstance(patterns, list)
-    )
+    lists = ((fields.get(f"{name}_{of_what}", ()), found) for name, found in PERMISSIONS)
+    return tuple((GlobSet(filter(None, patterns)), found) for patterns, found in lists if patterns)

@@ -32,13 +32,23 @@ ALLOW, IGNORE, BLOCK = InvitePermission
         ({"blocked_users": ["@eve:*"], "allowed_servers": ["evil"]}, BLOCK),
         ({"allowed_users": ["@eve:evil"], "ignored_users": ["@eve:evil"]}, ALLOW),
         ({"ignored_users": ["@eve:evil"], "blocked_users": ["@eve:evil"]}, IGNORE),
-        ({"blocked_users": None, "blocked_servers": "evil", "ignored_users": [1, ""]}, None),
+        ({"blocked_users": [], "ignored_users": [""], "blocked_servers": ["evil"]}, BLOCK),
+        ({"blocked_users": None, "blocked_servers": ["evil"]}, None),
+        ({"ignored_users": [1], "blocked_servers": ["evil"]}, None),
+        ({"enabled": False, "blocked_servers": ["*"]}, None),
+        ({"enabled": True, "blocked_servers": ["*"]}, BLOCK),
     ],
 )
 def test_the_first_list_that_names_the_inviter_counts(
     rules: Any, expected: InvitePermission | None
 ) -> None:
     assert parse_invite_rules(orjson.dumps(rules)).find("@eve:evil") is expected
+
+
+def test_servers_are_named_without_their_ports() -> None:
+    rules = parse_invite_rules(orjson.dumps({"blocked_servers": ["evil", "[::1]"]}))
+    assert rules.find("@eve:evil:8448") is BLOCK
+    assert rules.find("@eve:[::1]:8448") is BLOCK
 
 
 @pytest.mark.parametrize(
