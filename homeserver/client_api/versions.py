@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from federation.protocol.endpoint import Access, endpoint
 from federation.protocol.response import Response
+from homeserver.calls.transports import livekit_transports
 from homeserver.http.call import Call
 from homeserver.rooms.encryption_policy import Policy
 
@@ -62,6 +63,9 @@ THREAD_SUBSCRIPTIONS = "org.matrix.msc4306"
 DELAYED_EVENTS = ("org.matrix.msc4140", "org.matrix.msc4140.stable")
 """Whether events can be delayed."""
 
+CALLS = "org.matrix.msc4143"
+"""Whether clients can ask for the ways to be in a call; some ask only where it is so."""
+
 CACHED = "public, max-age=600, s-maxage=3600, stale-while-revalidate=600"
 """Of what everybody is told alike; whoever sends a token gets an answer of their own."""
 
@@ -77,6 +81,7 @@ async def get_versions(call: Call) -> Response:
         **forced(settings.rooms.encryption),
         THREAD_SUBSCRIPTIONS: settings.push.thread_subscriptions,
         **dict.fromkeys(DELAYED_EVENTS, settings.delayed_events.max_scheduled > 0),
+        CALLS: bool(livekit_transports(settings.calls)),
     }
     headers = {"Vary": "Authorization"}
     if "Authorization" not in call.headers:

@@ -3,7 +3,13 @@
 import re
 from pathlib import Path
 
-from homeserver.client_api.versions import DELAYED_EVENTS, FEATURES, THREAD_SUBSCRIPTIONS, forced
+from homeserver.client_api.versions import (
+    CALLS,
+    DELAYED_EVENTS,
+    FEATURES,
+    THREAD_SUBSCRIPTIONS,
+    forced,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "clients.md"
 
@@ -17,7 +23,7 @@ def documented() -> set[str]:
 
 
 def test_every_feature_is_announced_and_documented() -> None:
-    announced = {*FEATURES, *forced("off"), *DELAYED_EVENTS, THREAD_SUBSCRIPTIONS}
+    announced = {*FEATURES, *forced("off"), *DELAYED_EVENTS, THREAD_SUBSCRIPTIONS, CALLS}
     assert documented() == announced
 
 

@@ -208,12 +208,14 @@ async def test_without_livekit_there_is_no_service(homes: Homes, path: str) -> N
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
-async def told_of_calls(client: Client) -> tuple[Any, Any]:
-    """What the well-known file and the endpoint for it say."""
+async def told_of_calls(client: Client) -> tuple[Any, Any, Any]:
+    """What the well-known file, the endpoint for it and the list of features say."""
     told = (await client.get("/.well-known/matrix/client")).ok()
+    versions = (await client.get("versions")).ok()
     return (
         told.get("org.matrix.msc4143.rtc_foci"),
         await client.get("unstable/org.matrix.msc4143/rtc/transports"),
+        versions["unstable_features"]["org.matrix.msc4143"],
     )
 
 
@@ -221,8 +223,9 @@ async def test_clients_are_told_of_the_service(calling: CallingHomes) -> None:
     alice = await calling.user("alice")
     service_url = f"https://hearth.test{SERVICE}"
     focus = {"type": "livekit", "livekit_service_url": service_url, "url": URL}
-    foci, answer = await told_of_calls(alice)
+    foci, answer, announced = await told_of_calls(alice)
     assert foci == [focus]
+    assert announced is True
     assert answer.ok() == {"rtc_transports": [focus]}
     assert (await alice.get("v1/rtc/transports")).ok() == answer.body
     nobody = calling.homes.nobody()
@@ -230,6 +233,7 @@ async def test_clients_are_told_of_the_service(calling: CallingHomes) -> None:
 
 
 async def test_clients_are_told_of_no_service_where_there_is_none(homes: Homes) -> None:
-    foci, answer = await told_of_calls(await homes.user())
+    foci, answer, announced = await told_of_calls(await homes.user())
     assert foci is None
+    assert announced is False
     answer.refused(404, "M_UNRECOGNIZED")
