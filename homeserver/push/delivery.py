@@ -321,7 +321,7 @@ class Delivery:
         Raises `GatewayFailed`.
         """
         try:
-            rejected = await self._gateways.notify(url_of(pusher), body)
+            rejected = await self._gateways.notify(url_of(pusher), pusher.user_id, body)
         except NotificationRefused as error:
             log.info("A push gateway refuses a notification of %s: %s", pusher.user_id, error)
             self.tally.refused += 1

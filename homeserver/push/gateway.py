@@ -18,6 +18,10 @@ from federation.protocol import canonical_json
 MAX_ANSWER_BYTES = 65_536
 AT_ONCE = 8
 """Requests to one gateway at once, so that one that is slow keeps nobody else waiting."""
+AT_ONCE_OF_USER = 4
+"""Requests for one user at once: gateways that never answer are easily made up."""
+AT_ONCE_ALTOGETHER = 100
+"""The server's other requests need connections too."""
 LONGEST_WAIT_S = 86_400
 MAX_DIGITS = 10
 REFUSING = (400, 413, 422)
@@ -43,15 +47,22 @@ class Gateways:
         self._connections = connections
         self._timeout_s = timeout_s
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._places = asyncio.Semaphore(AT_ONCE_ALTOGETHER)
 
-    async def notify(self, url: str, notification: Mapping[str, Any]) -> Sequence[str]:
-        """Hand a notification over; the pushkeys that the gateway rejects.
+    async def notify(
+        self, url: str, user_id: str, notification: Mapping[str, Any]
+    ) -> Sequence[str]:
+        """Hand a notification for a user over; the pushkeys that the gateway rejects.
 
         Raises `GatewayFailed`, `NotificationRefused`.
         """
         body = canonical_json.encode_lax({"notification": notification})
         target = read_url(url)
-        async with self._turn(target.authority):
+        async with (
+            self._turn(user_id, AT_ONCE_OF_USER),
+            self._turn(target.authority, AT_ONCE),
+            self._places,
+        ):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._post(target, body)
@@ -75,10 +86,10 @@ class Gateways:
                 raise GatewayFailed(f"status {response.status}", wait_ms)
         return read_rejected(answer)
 
-    def _turn(self, authority: str) -> asyncio.Semaphore:
-        turn = self._turns.get(authority)
+    def _turn(self, whose: str, places: int) -> asyncio.Semaphore:
+        turn = self._turns.get(whose)
         if turn is None:
-            turn = self._turns[authority] = asyncio.Semaphore(AT_ONCE)
+            turn = self._turns[whose] = asyncio.Semaphore(places)
         return turn
 
 

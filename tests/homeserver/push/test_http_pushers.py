@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from homeserver.config.sections.push import Push
 from homeserver.config.settings import Settings
-from homeserver.push.gateway import read_retry_after_ms
+from homeserver.push.gateway import AT_ONCE, AT_ONCE_OF_USER, read_retry_after_ms
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.push.gateway import (
     PushGateway,
@@ -295,6 +295,25 @@ async def test_a_pusher_that_cannot_work_is_left_alone_ever_longer(
 )
 def test_a_gateway_may_ask_to_be_left_alone_for_a_day_at_most(header: str, wait_ms: int) -> None:
     assert read_retry_after_ms(header) == wait_ms
+
+
+async def test_one_user_takes_not_all_places_at_a_gateway(
+    homes: Homes, gateway: PushGateway
+) -> None:
+    alice, bob, carol = await homes.user(), await homes.user(), await homes.user()
+    room_id, other_id = await room_of_two(alice, bob), await room_of_two(alice, carol)
+    for number in range(2 * AT_ONCE):
+        await gateway.follow(bob, f"bob{number}")
+    await gateway.follow(carol, "carol")
+    gateway.hold = asyncio.Event()
+    await alice.send(room_id, "one")
+    for _ in range(AT_ONCE_OF_USER):
+        await gateway.next()
+    await alice.send(other_id, "two")
+    assert (await gateway.next())["devices"][0]["pushkey"] == "carol"
+    gateway.hold.set()
+    for _ in range(2 * AT_ONCE - AT_ONCE_OF_USER):
+        assert (await gateway.next())["devices"][0]["pushkey"].startswith("bob")
 
 
 async def test_what_a_gateway_refuses_does_not_hold_up_the_rest(
