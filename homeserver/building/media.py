@@ -50,7 +50,9 @@ def build_media(core: Core) -> MediaRepository:
             build_remote(core, contents),
             core.server_name,
         ),
-        thumbnails=Thumbnails(core.db, contents, thumbnailer),
+        thumbnails=Thumbnails(
+            core.db, core.clock, contents, thumbnailer, settings.thumbnails_at_a_time
+        ),
         access_times=access_times,
         quarantine=Quarantine(core.db, core.names, core.clock, core.server_name),
         upkeep=Upkeep(core.db, core.names, core.clock, store, incoming, settings),

@@ -35,6 +35,8 @@ FROM_ONE_SERVER = 4
 REFUSED_FOR_MS = 60_000
 REFUSALS = 5_000
 
+Refusal = tuple[type[MatrixError], str]
+
 
 class RemoteFiles:
     """Fetches other servers' media."""
@@ -67,7 +69,7 @@ class RemoteFiles:
         self._flights = SingleFlight[tuple[ServerName, str], None]()
         self._places = asyncio.Semaphore(AT_A_TIME)
         self._servers: dict[ServerName, tuple[asyncio.Semaphore, int]] = {}
-        self._refusals = Expiring[tuple[ServerName, str], MatrixError](REFUSALS, clock)
+        self._refusals = Expiring[tuple[ServerName, str], Refusal](REFUSALS, clock)
 
     async def fetch(self, origin: ServerName, media_id: str, timeout_ms: int) -> None:
         """Fetch a file into the store, and note its name.
@@ -77,7 +79,7 @@ class RemoteFiles:
         key = origin, media_id
         refusal = self._refusals.get(key)
         if refusal is not None:
-            raise type(refusal)(refusal.message)
+            raise refusal[0](refusal[1])
         await self._flights.run(key, lambda: self._fetch_once(origin, media_id, timeout_ms))
 
     async def _fetch_once(self, origin: ServerName, media_id: str, timeout_ms: int) -> None:
@@ -125,7 +127,9 @@ class RemoteFiles:
         return error.relayed()
 
     def _remember(self, origin: ServerName, media_id: str, error: MatrixError) -> MatrixError:
-        self._refusals.put((origin, media_id), error, self._clock() + REFUSED_FOR_MS)
+        # Not the error itself: it holds on to all that there was where it was raised.
+        refusal = type(error), error.message
+        self._refusals.put((origin, media_id), refusal, self._clock() + REFUSED_FOR_MS)
         return error
 
     @asynccontextmanager

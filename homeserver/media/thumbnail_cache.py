@@ -3,27 +3,59 @@
 import asyncio
 
 from federation.inbound.reading_ports import Thumbnail
+from federation.outbound.expiring import Expiring
 from federation.outbound.single_flight import SingleFlight
 from federation.protocol.content_disposition import media_type_of
+from federation.protocol.errors import LimitExceeded, MatrixError, TooLarge
+from homeserver.clock import Clock
 from homeserver.media.contents import Contents
 from homeserver.media.incoming import hash_file
 from homeserver.media.library import Found
 from homeserver.media.thumbnail_sizes import kept_size
-from homeserver.media.thumbnails import PICTURES, NoThumbnail, Thumbnailer
+from homeserver.media.thumbnails import PICTURES, RETRY_AFTER_MS, NoThumbnail, Thumbnailer
 from storage.database import Pool
 from storage.media_contents import Content, Made, Size, add_thumbnail, find_thumbnail
+
+AHEAD = 2
+"""So many pictures are ready for those that are being decoded; from a bucket, copies of them."""
+MOST_UNDER_WAY = 64
+REFUSED_FOR_MS = 300_000
+"""What cannot be decoded, or takes too long, is not tried again at once."""
+REFUSALS = 2_000
+
+Key = tuple[int, Size]
 
 
 class Thumbnails:
     """Gives thumbnails, and has them made."""
 
-    __slots__ = ("_contents", "_db", "_flights", "_thumbnailer")
+    __slots__ = (
+        "_clock",
+        "_contents",
+        "_db",
+        "_flights",
+        "_places",
+        "_refusals",
+        "_thumbnailer",
+        "_under_way",
+    )
 
-    def __init__(self, db: Pool, contents: Contents, thumbnailer: Thumbnailer) -> None:
+    def __init__(
+        self,
+        db: Pool,
+        clock: Clock,
+        contents: Contents,
+        thumbnailer: Thumbnailer,
+        at_a_time: int,
+    ) -> None:
         self._db = db
+        self._clock = clock
         self._contents = contents
         self._thumbnailer = thumbnailer
-        self._flights = SingleFlight[tuple[int, Size], Made]()
+        self._flights = SingleFlight[Key, Made]()
+        self._places = asyncio.Semaphore(at_a_time + AHEAD)
+        self._under_way = 0
+        self._refusals = Expiring[Key, tuple[type[MatrixError], str]](REFUSALS, clock)
 
     async def get(self, found: Found, wanted: Thumbnail) -> Made:
         """A thumbnail of at least the size that is wanted; the picture itself if it is no larger.
@@ -39,13 +71,32 @@ class Thumbnails:
         made = await find_thumbnail(self._db, content.content_nid, size)
         if made is None:
             key = content.content_nid, size
-            made = await self._flights.run(key, lambda: self._make(content, media_type, kept, size))
+            refusal = self._refusals.get(key)
+            if refusal is not None:
+                raise refusal[0](refusal[1])
+            made = await self._flights.run(key, lambda: self._try(content, media_type, kept, size))
         # What one user calls a PNG, another one may call a JPEG.
         return Made(content, media_type) if made.content == content else made
 
     async def close(self) -> None:
         """End the processes that make them."""
         await self._thumbnailer.close()
+
+    async def _try(self, content: Content, media_type: str, wanted: Thumbnail, size: Size) -> Made:
+        if self._under_way >= MOST_UNDER_WAY:
+            raise LimitExceeded(RETRY_AFTER_MS)
+        self._under_way += 1
+        try:
+            async with self._places:
+                return await self._make(content, media_type, wanted, size)
+        except (NoThumbnail, TooLarge) as error:
+            # Not the error itself: it holds on to all that there was where it was raised.
+            refusal = type(error), error.message
+            key = content.content_nid, size
+            self._refusals.put(key, refusal, self._clock() + REFUSED_FOR_MS)
+            raise
+        finally:
+            self._under_way -= 1
 
     async def _make(self, content: Content, media_type: str, wanted: Thumbnail, size: Size) -> Made:
         async with self._contents.as_path(content) as source, self._contents.place() as target:

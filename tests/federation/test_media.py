@@ -1,6 +1,7 @@
 """Media of other servers: fetched over TLS, once, with limits, and given on."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import aiohttp
 import pytest_asyncio
 from aiohttp import web
 
+from federation.outbound.errors import Refused
 from storage.cluster import Cluster
 from tests.federation.certificates import Authority
 from tests.federation.sides import Side, side
@@ -196,6 +198,14 @@ async def test_an_old_server_is_asked_by_the_old_endpoint(bob: Client, far: FarH
     assert got.body == b"old"
     assert got.headers["Content-Disposition"] == 'inline; filename="a b.txt"'
     assert "allow_remote=false" in far.asked[-1]
+
+
+async def test_of_a_refusal_little_is_remembered(bob: Client, far: FarHost) -> None:
+    far.serve(plainly(b'{"errcode": "M_NOT_FOUND"}', 404))
+    (await download(bob, far.uri())).refused(404, "M_NOT_FOUND")
+    (await download(bob, far.uri())).refused(404, "M_NOT_FOUND")
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Refused)]
 
 
 async def test_a_refusal_is_not_taken_for_an_old_server(bob: Client, far: FarHost) -> None:

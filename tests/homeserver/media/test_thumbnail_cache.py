@@ -85,3 +85,13 @@ async def test_width_and_height_are_required(homes: Homes) -> None:
     (await thumbnail(alice, uri, 0, 1)).refused(400, "M_INVALID_PARAM")
     (await thumbnail(alice, uri, 1, 1, method="stretch")).refused(400, "M_INVALID_PARAM")
     assert (await fetch(alice, "GET", f"{DOWNLOAD}{path_of(uri)}")).status == 200
+
+
+async def test_what_could_not_be_decoded_is_not_tried_again_at_once(homes: Homes) -> None:
+    alice = await homes.user()
+    uri = await upload(alice, b"no picture at all")
+    assert (await thumbnail(alice, uri, 32, 32)).status == 400
+    (kept,) = kept_files(homes)
+    kept.write_bytes(pictures.png(100, 100))
+    assert (await thumbnail(alice, uri, 32, 32)).status == 400
+    assert (await thumbnail(alice, uri, 96, 96)).status == 200
