@@ -61,7 +61,8 @@ RUNTIME_CONFIG = {
         {"destination": "/data", "source": "/srv/hearth/data"},
         {"destination": "/config", "source": "/srv/hearth/config"},
     ],
-    "process": {"env": ["PATH=/usr/bin"]},
+    "process": {"args": ["/usr/bin/hearth", "run"], "env": ["PATH=/usr/bin"]},
+    "root": {"path": "rootfs", "readonly": True},
 }
 """Of a bundle's config.json, what the set-up changes."""
 
@@ -238,6 +239,21 @@ class Router:
         done = self._run_shell(self.script, "--env", str(self.root / "etc/hearth/.env"), *arguments)
         root = str(self.root)
         return Run(done.returncode, done.stdout.replace(root, ""), done.stderr.replace(root, ""))
+
+    def run_part(self, *arguments: str) -> Run:
+        """Call /etc/hearth/run, with the places of this router in it."""
+        text = self.read("/etc/hearth/run")
+        for place in ("/mnt/usb", "/var/run/hearth", "/etc/hearth"):
+            text = text.replace(place, f"{self.root}{place}")
+        bundles = (self.root / "mnt/usb/hearth/bundles").iterdir()
+        for link in [one / "config.json" for one in bundles if (one / "shipped.json").exists()]:
+            own = os.readlink(link).removeprefix(str(self.root))
+            link.unlink()
+            link.symlink_to(f"{self.root}{own}")
+        script = self.fake / "run"
+        script.write_text(text)
+        done = self._run_shell(script, *arguments)
+        return Run(done.returncode, done.stdout, done.stderr)
 
     def _run_shell(self, script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         busybox = shutil.which("busybox")

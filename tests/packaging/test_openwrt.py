@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,38 @@ def test_bundles_are_run_with_this_routers_directories(ready: Router) -> None:
 
 
 # -- the second run ---------------------------------------------------------------------------
+
+
+def test_a_command_takes_the_place_of_the_server_that_was_stopped(ready: Router) -> None:
+    ready.note("running", "")
+    refused = ready.run_part("alone", "hearth", "hearth", "restore", "/data/a.tar")
+    assert (refused.status, refused.errors) == (1, "hearth runs: stop its service first\n")
+    (ready.fake / "running").unlink()
+    words = ["hearth", "restore", '/data/my "best" back\\up [1].tar']
+    assert ready.run_part("alone", "hearth", *words).status == 0
+    alone = ready.root / "var/run/hearth/alone"
+    assert ready.noted("log").splitlines()[-1].endswith(f" run --bundle {alone} alone")
+    usual = json.loads(ready.read("/etc/hearth/bundles/hearth.json"))
+    usual["process"]["args"] = words
+    rootfs = ready.root / "mnt/usb/hearth/bundles/hearth-0.1.0-arm64/rootfs"
+    usual["root"]["path"] = str(rootfs)
+    assert json.loads((alone / "config.json").read_text()) == usual
+
+
+@pytest.mark.parametrize("runtime", ["docker", "podman"])
+def test_a_command_takes_the_place_of_the_server_in_its_image(router: Router, runtime: str) -> None:
+    router.memory(1000)
+    shutil.copy(router.fake / "aside" / "crun", router.fake / "bin" / runtime)
+    for image in (router.root / "mnt/usb/hearth/images").glob("*.bundle.tar.gz"):
+        oci = image.with_name(image.name.replace(".bundle.tar.gz", ".oci.tar"))
+        oci.write_bytes(image.read_bytes())
+        with (image.parent / "SHA256SUMS").open("a") as sums:
+            sums.write(f"{sha256(oci.read_bytes()).hexdigest()}  {oci.name}\n")
+    assert router.run("--yes").status == FINE
+    assert router.run_part("alone", "hearth", "hearth", "restore", "/data/a.tar").status == 0
+    *_, called = router.noted("log").splitlines()
+    assert called.startswith("crun run --rm --network host --user 991:991 --read-only ")
+    assert called.endswith(" --name alone --entrypoint hearth hearth:0.1.0 restore /data/a.tar")
 
 
 def test_a_second_run_finds_nothing_to_do(ready: Router) -> None:
