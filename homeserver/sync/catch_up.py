@@ -22,7 +22,7 @@ from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
 from homeserver.sync.sticky import StickyEvents
 from homeserver.sync.stripped import read_stripped_states
-from homeserver.sync.summaries import Summary, find_nameless, read_summaries
+from homeserver.sync.summaries import SUMMARISED, Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import BEGINNING, Span, Timeline, read_timelines, timeline_limit
 from homeserver.sync.token import SyncToken
 from homeserver.sync.told_states import ToldStates
@@ -206,12 +206,12 @@ class CatchUp:
         return joined, left
 
     async def _summaries(self, reading: Reading, shown: Sequence[int]) -> dict[int, Summary]:
-        """Summaries of rooms that are new to the client or whose members changed."""
+        """Summaries of rooms that are new to the client or whose members or names changed."""
         wanted = [
             nid
             for nid in shown
             if nid in reading.sections.joined
-            and (reading.is_whole(nid) or may_have_member_changes(reading.timelines.get(nid)))
+            and (reading.is_whole(nid) or may_change_summary(reading.timelines.get(nid)))
         ]
         if not wanted:
             return {}
@@ -364,9 +364,8 @@ def is_uneventful(timeline: Timeline | None) -> bool:
     return timeline is None or (not timeline.events and timeline.is_complete)
 
 
-def may_have_member_changes(timeline: Timeline | None) -> bool:
-    """Whether members changed in a timeline, as far as can be seen."""
+def may_change_summary(timeline: Timeline | None) -> bool:
+    """Whether members or names changed in a timeline, as far as can be seen."""
     return timeline is not None and (
-        not timeline.is_complete
-        or any(item.event.type == "m.room.member" for item in timeline.events)
+        not timeline.is_complete or any(item.event.type in SUMMARISED for item in timeline.events)
     )

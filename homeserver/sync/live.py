@@ -23,7 +23,7 @@ from homeserver.sync.ports import IgnoredUsers, ShownAccountData, TypingUsers
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.response import RoomSection, SyncBody, receipt_event, typing_event
 from homeserver.sync.room_states import StateWanted, read_members
-from homeserver.sync.summaries import Summary, find_nameless, read_summaries
+from homeserver.sync.summaries import SUMMARISED, Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import timeline_limit
 from homeserver.sync.token import SyncToken
 from homeserver.sync.unread import add_missing_counts
@@ -176,10 +176,12 @@ class LiveSync:
             if item.events and wanted.timeline.allows_room(ids[item.room_nid])
         }
         rendered = await self._events.render(flatten(shown.values()), request.viewer)
-        members = (
-            await self._members(shown, request, upto) if wanted.state.lazy_load_members else {}
-        )
         summaries = await self._summaries(follower, news)
+        members = (
+            await self._members(shown, summaries, request, upto)
+            if wanted.state.lazy_load_members
+            else {}
+        )
         for item in news:
             nid = item.room_nid
             section = RoomSection(counts=counts.get(nid), summary=summaries.get(nid))
@@ -193,11 +195,11 @@ class LiveSync:
                 body.joined[ids[nid]] = section
 
     async def _summaries(self, follower: Follower, news: Sequence[RoomNews]) -> dict[int, Summary]:
-        """Summaries of the rooms whose members changed."""
+        """Summaries of the rooms whose members or names changed."""
         changed = [
             item.room_nid
             for item in news
-            if any(added.member_nid is not None for added in item.events)
+            if any(added.event.type in SUMMARISED for added in item.events)
         ]
         if not changed:
             return {}
@@ -205,16 +207,23 @@ class LiveSync:
         return await read_summaries(self._db, changed, nameless, follower.user_nid)
 
     async def _members(
-        self, shown: Mapping[int, Sequence[EventAdded]], request: SyncRequest, upto: int
+        self,
+        shown: Mapping[int, Sequence[EventAdded]],
+        summaries: Mapping[int, Summary],
+        request: SyncRequest,
+        upto: int,
     ) -> dict[int, list[bytes]]:
-        """The member events of senders that the device has not been told of, by room."""
+        """The member events of senders and heroes that the device does not have, by room."""
         device_nid = request.viewer.device_nid
         since = request.since.position if request.since is not None else 0
-        senders = {member_place(added.event.sender) for added in flatten(shown.values())}
-        places = await self._names.places.get_nids(senders)
+        users = {nid: {added.event.sender for added in events} for nid, events in shown.items()}
+        for nid in summaries.keys() & users.keys():
+            users[nid] |= summaries[nid].hero_ids
+        everyone = {member_place(user) for part in users.values() for user in part}
+        places = await self._names.places.get_nids(everyone)
         asked = []
         for room_nid, events in shown.items():
-            wanted = {places[member_place(added.event.sender)] for added in events}
+            wanted = {places[member_place(user)] for user in users[room_nid]}
             unsent = self._lazy.unsent(device_nid, room_nid, wanted, since)
             self._lazy.note(device_nid, room_nid, wanted, upto)
             if not request.wanted.room.state.include_redundant_members:

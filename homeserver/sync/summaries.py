@@ -12,6 +12,8 @@ from storage.database import Database
 from storage.names import Names
 
 HEROES = 5
+SUMMARISED = frozenset(("m.room.member", "m.room.name", "m.room.canonical_alias"))
+"""Types of state that summaries rest on."""
 
 SELECT_COUNTS = """
     SELECT room_nid, membership, count(*)
@@ -61,6 +63,11 @@ class Summary:
     joined: int
     invited: int
     heroes: tuple[Hero, ...] | None
+
+    @property
+    def hero_ids(self) -> set[str]:
+        """The users after whom the room is called."""
+        return {hero.user_id for hero in self.heroes or ()}
 
     def body(self) -> dict[str, Any]:
         """As /sync has it."""

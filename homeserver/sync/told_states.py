@@ -141,9 +141,8 @@ class ToldStates:
         for nid in shown:
             timeline = reading.timelines.get(nid)
             users[nid] = {item.event.sender for item in timeline.events} if timeline else set()
-            summary = summaries.get(nid)
-            if summary is not None and summary.heroes is not None:
-                users[nid] |= {hero.user_id for hero in summary.heroes}
+            if nid in summaries:
+                users[nid] |= summaries[nid].hero_ids
             if reading.is_whole(nid):
                 users[nid].add(reading.follower.user_id)
         everyone = {member_place(user) for part in users.values() for user in part}

@@ -408,6 +408,27 @@ async def test_heroes_stand_for_a_room_without_a_name(homes: Homes) -> None:
     }
 
 
+async def test_a_room_that_loses_its_name_gets_heroes_with_their_members(homes: Homes) -> None:
+    alice, bob, carol = [await homes.user() for _ in range(3)]
+    room_id = await alice.create_room(preset="public_chat", name="Kitchen")
+    for user in (bob, carol):
+        await user.join(room_id)
+    for n in range(3):
+        await carol.send(room_id, f"{n}")
+    lazy = orjson.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 2}}})
+    for content in ({}, {"name": ""}):
+        for options in ({}, {"use_state_after": "true"}):
+            await alice.set_state(room_id, "m.room.name", {"name": "Kitchen"})
+            since = (await carol.sync(filter=lazy.decode()))["next_batch"]
+            await alice.set_state(room_id, "m.room.name", content)
+            news = await carol.sync(since, 0, filter=lazy.decode(), **options)
+            room = news["rooms"]["join"][room_id]
+            assert room["summary"]["m.heroes"] == [alice.user_id, bob.user_id]
+            events = (room.get("state_after") or room["state"])["events"]
+            members = {e["state_key"] for e in events if e["type"] == "m.room.member"}
+            assert bob.user_id in members
+
+
 async def test_a_filter_chooses_rooms_types_and_senders(homes: Homes) -> None:
     alice, bob = await homes.user(), await homes.user()
     one = await alice.create_room(preset="public_chat")

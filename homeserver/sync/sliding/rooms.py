@@ -14,11 +14,10 @@ from homeserver.rooms.history_visibility import OwnMembership
 from homeserver.sync.sliding.plan import Kind, Telling
 from homeserver.sync.sliding.reading import Reading, RoomsRead
 from homeserver.sync.sliding.remembered import sent_after
-from homeserver.sync.sliding.required_state import MEMBER
 from homeserver.sync.sliding.room_body import HeroShown, RoomBody, text_of
 from homeserver.sync.sliding.told_states import AVATAR, NAME, StateReader
 from homeserver.sync.stripped import read_stripped_states
-from homeserver.sync.summaries import Summary, find_nameless, read_summaries
+from homeserver.sync.summaries import SUMMARISED, Summary, find_nameless, read_summaries
 from homeserver.sync.timelines import BEGINNING, Span, read_timelines
 from homeserver.sync.window_events import WindowEvents
 from storage.bumps import last_bumps
@@ -204,7 +203,7 @@ class RoomReader:
             for t in reading.of_kind(Kind.NEWS)
             if t.is_joined
             and t.room_nid in reading.news
-            and reading.news[t.room_nid].touches(MEMBER, NAME[0])
+            and reading.news[t.room_nid].touches(*SUMMARISED)
         ]
         if not wanted:
             return {}
