@@ -166,6 +166,32 @@ async def delete_expired_access_tokens(
     await db.execute(DELETE_EXPIRED_OF_DEVICE, device_nid, expired_before, keep_refresh_hash)
 
 
+DELETE_EXCESS = """
+    WITH gone AS (
+        DELETE FROM refresh_tokens
+         WHERE token_hash = ANY(ARRAY(
+               SELECT token_hash
+                 FROM refresh_tokens
+                WHERE device_nid = $1 AND token_hash <> $2
+                ORDER BY created_ts DESC, token_hash
+               OFFSET $3))
+     RETURNING token_hash)
+    DELETE FROM access_tokens
+     WHERE device_nid = $1 AND refresh_hash IN (SELECT token_hash FROM gone)
+"""
+
+
+async def delete_excess_pairs(
+    db: Database, device_nid: int, keep_refresh_hash: bytes, most: int
+) -> None:
+    """Delete all but a device's newest pairs, and the one of a refresh token.
+
+    A client that asks again and again with the same token, for it hears no answer, is given a pair
+    each time.
+    """
+    await db.execute(DELETE_EXCESS, device_nid, keep_refresh_hash, most)
+
+
 DELETE_ACCESS_TOKENS_OF_DEVICE = "DELETE FROM access_tokens WHERE device_nid = $1"
 DELETE_REFRESH_TOKENS_OF_DEVICE = "DELETE FROM refresh_tokens WHERE device_nid = $1"
 

@@ -23,6 +23,7 @@ from storage.tokens import (
     RefreshToken,
     add_access_token,
     add_refresh_token,
+    delete_excess_pairs,
     delete_expired_access_tokens,
     delete_tokens_of_device,
     lock_refresh_token,
@@ -31,6 +32,8 @@ from storage.tokens import (
 
 DEVICE_ID_LETTERS = 10
 MAX_DISPLAY_NAME = 100
+MOST_PAIRS = 20
+"""Of a device, one of which its client has; the others are answers that it did not get."""
 KEEP_EXPIRED_MS = 24 * 3600 * 1000
 """For so long a client with an expired token hears that its session goes on."""
 
@@ -137,6 +140,7 @@ class TokenIssuer:
             await delete_expired_access_tokens(
                 db, kept.device_nid, now - KEEP_EXPIRED_MS, kept.token_hash
             )
+            await delete_excess_pairs(db, kept.device_nid, kept.token_hash, MOST_PAIRS)
             tokens = await self._add_pair(
                 db, kept.user_nid, kept.device_nid, replaces=kept.token_hash
             )

@@ -3,6 +3,7 @@
 import asyncio
 
 from homeserver.config.sections.accounts import Auth
+from homeserver.users.token_issuer import MOST_PAIRS
 from tests.homeserver.users.server import (
     PASSWORD,
     V3,
@@ -91,6 +92,23 @@ async def test_many_refreshes_leave_little_behind(server: UserServer) -> None:
             "WHERE user_id = '@gudrun:hs1'"
         )
         assert count <= 3
+
+
+async def test_asking_again_and_again_with_one_token_leaves_little_behind(
+    server: UserServer,
+) -> None:
+    session = await server.register("hanna", refresh_token=True)
+    for _ in range(2 * MOST_PAIRS):
+        server.time.advance(1)
+        answer = await refresh(server, session.refresh_token)
+    for table in ("access_tokens", "refresh_tokens"):
+        count = await server.db.fetchval(
+            f"SELECT count(*) FROM {table} JOIN users USING (user_nid) WHERE user_id = '@hanna:hs1'"
+        )
+        assert count <= MOST_PAIRS + 2
+    assert (await refresh(server, session.refresh_token)).status == 200
+    assert (await server.whoami(answer.body["access_token"])).status == 200
+    assert (await refresh(server, answer.body["refresh_token"])).status == 200
 
 
 async def test_two_refreshes_at_once_both_succeed(server: UserServer) -> None:
