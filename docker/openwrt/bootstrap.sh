@@ -102,10 +102,18 @@ platform_service() {
     put /etc/init.d/hearth 0755 0:0 <"$WORK/rendered"
     changed hearth
     [ "$PUT" != written ] || [ "$DRY_RUN" = yes ] || init_script hearth enable
+    if is_on "$CALLS"; then
+        make_directory "${HOTPLUG%/*}" 0755 0:0
+        put "$HOTPLUG" 0644 0:0 <"$HERE/hearth.hotplug"
+    else
+        remove_ours "$HOTPLUG"
+    fi
     for kept in $(files_for_sysupgrade); do
         keep_over_sysupgrade "$kept"
     done
 }
+
+HOTPLUG=/etc/hotplug.d/iface/95-hearth
 
 # files_for_sysupgrade: the links of rc.d are what makes procd start a service.
 files_for_sysupgrade() {
@@ -113,6 +121,7 @@ files_for_sysupgrade() {
     say /etc/init.d/hearth
     say /etc/rc.d/S95hearth
     say /etc/rc.d/K05hearth
+    say "$HOTPLUG"
 }
 
 keep_over_sysupgrade() {

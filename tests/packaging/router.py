@@ -28,7 +28,7 @@ APPLETS = (
 """Of what OpenWRT's BusyBox has (package/utils/busybox/Config-defaults.in); no stat, realpath,
 install, timeout, comm, od or wget: its wget is uclient-fetch."""
 UCI_AND_NETWORK = ("uci", "opkg", "fw4", "wget")
-MACHINE = ("uname", "df", "date", "id", "chown", "sleep", "sync")
+MACHINE = ("ip", "uname", "df", "date", "id", "chown", "sleep", "sync")
 CHANGING = ("mv", "chmod", "mkdir", "ln", "cp", "tar", "rm")
 """What the power may go in the middle of."""
 
@@ -107,7 +107,9 @@ class Router:
         return copy
 
     def _make_root(self) -> None:
-        for name in ("etc/config", "etc/init.d", "mnt/usb", "proc/net", "var/run", "tmp"):
+        for name in ("etc/config", "etc/init.d", "etc/hotplug.d/iface", "mnt/usb"):
+            (self.root / name).mkdir(parents=True)
+        for name in ("proc/net", "var/run", "tmp"):
             (self.root / name).mkdir(parents=True)
         self.memory(244)
         self.write(
@@ -141,6 +143,7 @@ class Router:
             shutil.copy(STAND_INS / name, self.fake / "aside" / name)
         (self.fake / "aside" / "openssl").symlink_to(openssl)
         self.note("machine", "aarch64")
+        self.note("addresses", "br-lan inet 192.168.1.1/24\n")
         self.note("free-kb", "12000000")
         self.note("log", "")
 
@@ -239,6 +242,15 @@ class Router:
         done = self._run_shell(self.script, "--env", str(self.root / "etc/hearth/.env"), *arguments)
         root = str(self.root)
         return Run(done.returncode, done.stdout.replace(root, ""), done.stderr.replace(root, ""))
+
+    def interface_changes(self, action: str) -> None:
+        """Do what OpenWRT does when an interface has come up or gone."""
+        service = "sh $HEARTH_SETUP_ROOT/etc/rc.common $HEARTH_SETUP_ROOT/etc/init.d/hearth"
+        script = self.fake / "hotplug"
+        text = self.read("/etc/hotplug.d/iface/95-hearth")
+        script.write_text(f"ACTION={action}\n" + text.replace("/etc/init.d/hearth", service))
+        done = self._run_shell(script)
+        assert done.returncode == 0, done
 
     def run_part(self, *arguments: str) -> Run:
         """Call /etc/hearth/run, with the places of this router in it."""

@@ -830,6 +830,24 @@ def test_a_certificate_of_acme_is_asked_for_anew_when_names_are_added(
     )
 
 
+def test_livekit_is_started_anew_when_the_router_has_other_addresses(ready: Router) -> None:
+    told = ready.fake / "procd" / "hearth"
+    assert "\n  env ADDRESSES=192.168.1.1/24,\n" in told.read_text()
+    assert told.read_text().count("env ADDRESSES") == 1
+    ready.note("addresses", "pppoe-wan inet 203.0.113.9\nbr-lan inet 192.168.1.1/24\n")
+    ready.interface_changes("ifdown")
+    assert "203.0.113.9" not in told.read_text()
+    ready.interface_changes("ifup")
+    assert "\n  env ADDRESSES=192.168.1.1/24,203.0.113.9,\n" in told.read_text()
+    told.unlink()
+    ready.interface_changes("ifup")
+    assert not told.exists()
+    ready.settings(CALLS="no")
+    assert ready.run("--yes").status == FINE
+    assert not ready.has("/etc/hotplug.d/iface/95-hearth")
+    assert "ADDRESSES" not in told.read_text()
+
+
 def test_acme_is_asked_for_another_certificate_when_one_has_expired(
     ready: Router, tmp_path: Path
 ) -> None:
