@@ -4,13 +4,17 @@ The workers of pytest-xdist share the cluster by the same locks that let servers
 joins it, the last to leave stops it. Migrations run once; every database is a copy of the result.
 """
 
+import asyncio
 import fcntl
+import functools
+import inspect
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import hypothesis
@@ -19,6 +23,9 @@ import pytest_asyncio
 
 from migrations.apply import apply_migrations
 from storage.cluster import Cluster, ClusterSettings
+from tests.patience import LONGEST_TEST_S
+
+AsyncTest = Callable[..., Awaitable[None]]
 
 DIRECTORY_VARIABLE = "HEARTH_TEST_CLUSTER"
 TEMPLATE = "migrated"
@@ -46,6 +53,24 @@ def pytest_configure(config: pytest.Config) -> None:
     directory.chmod(0o755)
     made_here.append(directory)
     os.environ[DIRECTORY_VARIABLE] = str(directory)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have each test that waits for something end some day."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = limited(item.obj, LONGEST_TEST_S)
+
+
+def limited(test: AsyncTest, seconds: float) -> AsyncTest:
+    """The test, which fails when it takes longer."""
+
+    @functools.wraps(test)
+    async def within(*args: Any, **named: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **named)
+
+    return within
 
 
 def fast_directory() -> Path | None:

@@ -14,6 +14,7 @@ from aiohttp.web_server import Server
 
 from homeserver.config.sections.server import Listener
 from homeserver.http.dispatch import Api, Dispatcher, Door, Manners
+from homeserver.http.read_body import ClientGone
 from homeserver.http.settings import LOOPBACK, HttpSettings
 
 log = logging.getLogger("hearth.http")
@@ -206,9 +207,12 @@ class ReloadableCertificate:
 
 
 def quieten_broken_requests(record: logging.LogRecord) -> bool:
-    """Bytes that are not HTTP are everyday life on the internet: one line, no stack trace."""
+    """Bytes that are not HTTP are everyday life on the internet: one line, no stack trace.
+
+    So are clients that hang up before they are answered.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, HttpProcessingError | ClientGone):
         record.exc_info = None
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True

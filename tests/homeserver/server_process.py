@@ -12,6 +12,7 @@ import aiohttp
 
 from tests.patience import PATIENCE_S
 from tests.ports import free_port
+from tests.processes import wait_for_end
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +104,7 @@ class ServerProcess:
         """End it as an operator does; what a killed server has left behind ends too."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            await asyncio.to_thread(self._process.wait)
+            await asyncio.to_thread(wait_for_end, self._process)
         elif (self._data / "postgres" / "data" / "postmaster.pid").exists():
             os.kill(self._postmaster(), signal.SIGINT)
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from storage.cluster import Cluster, ClusterSettings
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
+LIFETIME_S = 3 * PATIENCE_S
 
 
 class Replaced(Exception):
@@ -210,7 +212,7 @@ def test_the_server_process_does_not_load_what_only_commands_need() -> None:
 
 
 class Server:
-    """A server that was started as an operator does, on a free port."""
+    """A server that was started as an operator does, on a free port; it ends with the block."""
 
     def __init__(self, directory: Path, port: int = 0) -> None:
         environment = {
@@ -226,6 +228,25 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
         )
+        # What reads its log or waits for its end would otherwise do so for ever.
+        self._killer = threading.Timer(LIFETIME_S, self.process.kill)
+        self._killer.start()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._killer.cancel()
+        self.process.terminate()
+        try:
+            self.process.communicate(timeout=PATIENCE_S)
+        finally:
+            self.process.kill()
+
+    def end(self) -> int:
+        """End it as an operator does; the status."""
+        self.process.terminate()
+        return self.process.wait()
 
     def log(self) -> Iterator[dict[str, Any]]:
         """The lines of the log as they come."""
@@ -247,34 +268,28 @@ def answers(port: int) -> bool:
 
 def test_a_server_runs_again_and_again_and_ends_cleanly(here: Path) -> None:
     for _ in range(2):
-        server = Server(here)
-        assert answers(server.wait_for_port())
-        server.process.terminate()
-        assert server.process.wait(PATIENCE_S) == 0
+        with Server(here) as server:
+            assert answers(server.wait_for_port())
+            assert server.end() == 0
         assert not Cluster(here / "data", ClusterSettings()).find_running()
 
 
 def test_two_servers_share_a_data_directory(here: Path) -> None:
-    first, second = Server(here), None
-    try:
+    with Server(here) as first:
         first.wait_for_port()
-        second = Server(here)
-        port = second.wait_for_port()
-        first.process.terminate()
-        assert first.process.wait(PATIENCE_S) == 0
-        assert answers(port)
-    finally:
-        for server in (first, second):
-            if server is not None:
-                server.process.terminate()
-                server.process.wait(PATIENCE_S)
+        with Server(here) as second:
+            port = second.wait_for_port()
+            assert first.end() == 0
+            assert answers(port)
 
 
 def test_a_port_in_use_is_a_sentence(here: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = Server(here, taken.getsockname()[1])
-        assert server.process.wait(PATIENCE_S) == 1
-    last = list(server.log())[-1]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        Server(here, taken.getsockname()[1]) as server,
+    ):
+        last = list(server.log())[-1]
+        assert server.process.wait() == 1
     assert last["level"] == "critical"
     assert "address already in use" in last["event"]
     assert "exception" not in last
@@ -284,9 +299,9 @@ def test_a_server_whose_database_is_away_says_so(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEARTH_DATABASE__URL", "postgresql://nobody:secret@127.0.0.1:1/none")
-    server = Server(here)
-    assert server.process.wait(30) == 1
-    last = list(server.log())[-1]
+    with Server(here) as server:
+        last = list(server.log())[-1]
+        assert server.process.wait() == 1
     assert last["level"] == "critical"
     assert last["event"].startswith("the database does not answer: ")
     assert "secret" not in last["event"]

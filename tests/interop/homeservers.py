@@ -20,6 +20,7 @@ from tests.federation.world import free_address
 from tests.homeserver.conftest import Client, Homes
 from tests.interop.relay import Relay
 from tests.ports import free_port
+from tests.processes import wait_for_end
 
 ROOT = Path(__file__).parents[2]
 STARTED_WITHIN_S = 90
@@ -91,7 +92,7 @@ class Process(ABC):
         """End it as an operator does."""
         if self._process is not None:
             self._process.terminate()
-            await asyncio.to_thread(self._process.wait)
+            await asyncio.to_thread(wait_for_end, self._process)
             self._process = None
 
     async def user(self, localpart: str) -> Client:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.packaging.certificates import make_certificate
 from tests.ports import free_ports
+from tests.processes import wait_for_end
 
 DOCKER = Path(__file__).parents[2] / "docker"
 TEMPLATE = DOCKER / "nginx" / "nginx.conf.template"
@@ -123,7 +124,7 @@ async def proxied(
         yield Proxy(https, federation, http, directory, made.certificate, process.pid)
     finally:
         process.terminate()
-        process.wait()
+        wait_for_end(process)
 
 
 async def listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -19,6 +19,7 @@ from tests.federation.links.link import NETWORK
 from tests.federation.links.namespaces import Namespace
 from tests.homeserver.conftest import Client, Homes
 from tests.patience import PATIENCE_S
+from tests.processes import wait_for_end
 
 ROOT = Path(__file__).parents[3]
 CLIENT_PORT = 8008
@@ -97,7 +98,7 @@ class FarServer:
     async def end(self) -> None:
         """End it as an operator does."""
         self._process.terminate()
-        await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(wait_for_end, self._process)
 
     async def restart(self) -> None:
         """End it, start it again, and wait until it answers."""

@@ -19,6 +19,7 @@ from homeserver.clock import system_clock
 from homeserver.config.settings import Settings
 from homeserver.media.incoming import Incoming
 from storage.database import connect
+from tests.patience import LONGEST_TEST_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,4 +114,5 @@ def run(
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
+        timeout=LONGEST_TEST_S,
     )

@@ -25,6 +25,7 @@ from tests.homeserver.backup.test_round_trip import texts_of, upload
 from tests.homeserver.conftest import Client, Homes
 from tests.homeserver.server_process import ServerProcess
 from tests.ports import free_port
+from tests.processes import wait_for_end
 
 PASSWORD = "a password that is long"
 DUMMY = {"auth": {"type": "m.login.dummy"}}
@@ -144,7 +145,7 @@ async def test_a_backup_goes_down_a_pipe(server: Running, tmp_path: Path) -> Non
         process = subprocess.Popen(
             command("backup", "-", "--config", str(server.config)), stdout=file, env=ENVIRONMENT
         )
-        assert await asyncio.to_thread(process.wait) == 0
+        assert await asyncio.to_thread(wait_for_end, process) == 0
     assert check_backup(backup, lambda _step: None).head.server_name == "test"
 
 

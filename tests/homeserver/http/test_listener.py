@@ -92,7 +92,9 @@ async def test_a_write_is_finished_although_its_client_hangs_up() -> None:
         assert stage.end == "finished"
 
 
-async def test_hanging_up_in_the_middle_of_a_body_calls_no_handler() -> None:
+async def test_hanging_up_in_the_middle_of_a_body_calls_no_handler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stage = Stage()
     async with running_server(stage.endpoints) as server:
         _, writer = await server.connect()
@@ -103,6 +105,7 @@ async def test_hanging_up_in_the_middle_of_a_body_calls_no_handler() -> None:
         await writer.wait_closed()
         assert (await server.request("GET", "/")).status == 404
         assert not stage.entered.is_set()
+    assert "Traceback" not in caplog.text
 
 
 async def test_stopping_answers_long_polls_at_once_and_lets_writes_finish() -> None:
