@@ -176,6 +176,20 @@ async def test_a_space_and_a_summary_are_shown(homes: Homes) -> None:
     (await alice.get("v1/room_summary/nonsense")).refused(400, "M_INVALID_PARAM")
 
 
+async def test_rooms_are_summarised_in_the_words_of_before_at_the_paths_of_before(
+    homes: Homes,
+) -> None:
+    alice, algorithm = await homes.user(), "m.megolm.v1.aes-sha2"
+    room_id = await alice.create_room(preset="public_chat", room_version="11")
+    await alice.set_state(room_id, "m.room.encryption", {"algorithm": algorithm})
+    stable = (await alice.get(f"v1/room_summary/{quote(room_id)}")).ok()
+    assert (stable["room_version"], stable["encryption"]) == ("11", algorithm)
+    before = {"im.nheko.summary.room_version": "11", "im.nheko.summary.encryption": algorithm}
+    for path in (f"summary/{quote(room_id)}", f"rooms/{quote(room_id)}/summary"):
+        answer = await alice.get(f"unstable/im.nheko.summary/{path}")
+        assert answer.ok() == stable | before
+
+
 async def test_what_was_said_is_found_again(homes: Homes) -> None:
     alice = await homes.user()
     old = await alice.create_room(preset="private_chat")
