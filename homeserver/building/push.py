@@ -17,7 +17,7 @@ from homeserver.push.descriptions import Descriptions
 from homeserver.push.digests import MailDigests
 from homeserver.push.gateway import Gateways
 from homeserver.push.missed import Missed
-from homeserver.push.ports import NoDigests
+from homeserver.push.ports import InvitesTaken, NoDigests
 from homeserver.push.pushers import PUSHERS
 from homeserver.push.pushing import Pushing
 from homeserver.push.reach import Reach
@@ -104,11 +104,21 @@ def build_delivery(
 
 
 def build_pushing(
-    core: Core, parts: PushParts, mailer: Mailer, unsubscribing: Unsubscribing
+    core: Core,
+    parts: PushParts,
+    invites: InvitesTaken,
+    mailer: Mailer,
+    unsubscribing: Unsubscribing,
 ) -> Pushing:
     """What sends notifications; `Pushing.run` is for the caller to run."""
     decisions = Decisions(
-        core.db, core.names, parts.rules, parts.contexts, parts.subscribers, parts.ignored
+        core.db,
+        core.names,
+        parts.rules,
+        parts.contexts,
+        parts.subscribers,
+        parts.ignored,
+        invites,
     )
     unread = UnreadOfUsers(core.db, core.stream, parts.counts, core.cache_part)
     delivery = build_delivery(core, unread, decisions, mailer, unsubscribing)

@@ -74,7 +74,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
     ignored = IgnoredUsers(core.db, core.names, part)
     clients = ClientEvents(core.db, core.names, Bundles(core.db, core.names, ignored), core.clock)
     push = build_push_parts(core, rules, ignored)
-    pushing = build_pushing(core, push, mailer, unsubscribing)
+    pushing = build_pushing(core, push, invites, mailer, unsubscribing)
     typing = Typing(core.clock(), enabled=core.settings.rooms.typing)
     media = build_media(core)
     personal = build_personal(core, rooms, pushing.pusher_set, bridges.queries)

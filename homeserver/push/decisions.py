@@ -11,6 +11,7 @@ from federation.protocol.identifiers import UserId
 from federation.protocol.push_conditions import RoomContext
 from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
 from homeserver.push.counts import display_name_of
+from homeserver.push.ports import InvitesTaken
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.push.threads import ThreadSubscribers, is_subscribed
@@ -50,6 +51,7 @@ class Decisions:
         contexts: RoomContexts,
         subscribers: ThreadSubscribers,
         ignored: IgnoredUsers,
+        invites: InvitesTaken,
     ) -> None:
         self._db = db
         self._names = names
@@ -57,6 +59,7 @@ class Decisions:
         self._contexts = contexts
         self._subscribers = subscribers
         self._ignored = ignored
+        self._invites = invites
 
     async def notified(
         self, events: Sequence[tuple[StoredEvent, int, Iterable[int]]]
@@ -76,9 +79,12 @@ class Decisions:
             context = contexts[event.room_nid]
             view = self._contexts.view(event, context)
             for user_nid in user_nids:
-                if event.sender in ignored[user_nid]:
-                    continue
                 evaluator = evaluators[user_nid]
+                if event.sender in ignored[user_nid] or (
+                    is_invite_of(event, evaluator.user_id)
+                    and not await self._invites.shows_invite(event.sender, user_nid)
+                ):
+                    continue
                 decision = evaluate(
                     evaluator,
                     view,
@@ -114,3 +120,12 @@ class Decisions:
             for room_nid, user_nid, event_nid in rows
             if event_nid in members
         }
+
+
+def is_invite_of(event: StoredEvent, user_id: str) -> bool:
+    """Whether an event invites a user."""
+    return (
+        event.type == "m.room.member"
+        and event.state_key == user_id
+        and event.content.get("membership") == "invite"
+    )

@@ -5,6 +5,13 @@ from typing import Protocol
 from storage.pushers import ActivePusher, PusherProgress
 
 
+class InvitesTaken(Protocol):
+    """Whose invites users take."""
+
+    async def shows_invite(self, inviter: str, invitee_nid: int) -> bool:
+        """Whether a user of ours wants to see invites from somebody."""
+
+
 class Digests(Protocol):
     """Tells by mail what has gathered."""
 

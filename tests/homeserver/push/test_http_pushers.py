@@ -186,6 +186,18 @@ async def test_an_invite_is_pushed_to_who_is_invited(homes: Homes, gateway: Push
     assert notification["sender_display_name"] == "Alice"
 
 
+async def test_an_invite_that_is_not_shown_is_not_pushed(
+    homes: Homes, gateway: PushGateway
+) -> None:
+    alice, bob, carol = await homes.user(), await homes.user(), await homes.user()
+    await gateway.follow(bob)
+    path = f"v3/user/{quote(bob.user_id)}/account_data/org.matrix.msc4155.invite_permission_config"
+    (await bob.put(path, {"ignored_users": [alice.user_id]})).ok()
+    await alice.create_room(invite=[bob.user_id])
+    room_id = await carol.create_room(invite=[bob.user_id])
+    assert (await gateway.next())["room_id"] == room_id
+
+
 async def test_reading_updates_the_badge(homes: Homes, gateway: PushGateway) -> None:
     alice, bob = await homes.user(), await homes.user()
     room_id = await room_of_two(alice, bob)
