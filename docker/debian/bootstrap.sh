@@ -90,9 +90,10 @@ units() {
 platform_service() {
     for unit in $(units); do
         PART=${unit#hearth-}
-        PART_IS_NGINX=no
+        PART_IS_NGINX=no PART_IS_LIVEKIT=no
         [ "$PART" != nginx ] || PART_IS_NGINX=yes
-        export PART PART_IS_NGINX
+        [ "$PART" != livekit ] || PART_IS_LIVEKIT=yes
+        export PART PART_IS_NGINX PART_IS_LIVEKIT
         render "$HERE/hearth.service"
         put "/etc/systemd/system/$unit.service" 0644 0:0 <"$WORK/rendered"
         changed "$PART"

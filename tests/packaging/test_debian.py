@@ -67,6 +67,11 @@ def test_a_run_installs_starts_and_obtains_a_certificate(box: Box) -> None:
     assert "ExecStart=/etc/hearth/run livekit" in box.read(f"{UNITS}/hearth-livekit.service")
     assert "ExecReload=/etc/hearth/run reload" in box.read(f"{UNITS}/hearth-nginx.service")
     assert "ExecReload" not in box.read(f"{UNITS}/hearth.service")
+    # Only LiveKit waits for an address: it takes those that there are, and no others later.
+    waiting = "Wants=network-online.target\nAfter=network-online.target\n"
+    assert waiting in box.read(f"{UNITS}/hearth-livekit.service")
+    for unit in ("hearth", "hearth-nginx"):
+        assert "online" not in box.read(f"{UNITS}/{unit}.service")
     hook = "/etc/letsencrypt/renewal-hooks/deploy/hearth"
     assert box.mode(hook) == "755"
     assert box.read(hook).endswith("exec /etc/hearth/run reload\n")
