@@ -21,6 +21,9 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 IPV4_COMPATIBLE = IPv6Network("::/96")
+NAT64 = IPv6Network("64:ff9b::/96")
+"""Where IPv4 is behind a translator. Who has no other way to it has to allow the network."""
+IPV4_MASK = 2**32 - 1
 
 
 class AddressDenied(OSError):
@@ -74,6 +77,8 @@ def meant_addresses(address: Address) -> list[Address]:
         meant += address.teredo
     if address in IPV4_COMPATIBLE and int(address) > 1:
         meant.append(IPv4Address(int(address)))
+    if address in NAT64:
+        meant.append(IPv4Address(int(address) & IPV4_MASK))
     return meant
 
 

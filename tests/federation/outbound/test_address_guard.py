@@ -66,6 +66,13 @@ def test_a_mapped_address_is_what_it_maps_to(address: object) -> None:
     assert DEFAULT.is_allowed(f"::ffff:{address}") == DEFAULT.is_allowed(str(address))
 
 
+def test_behind_a_translator_private_addresses_stay_denied() -> None:
+    guard = AddressGuard(Outgoing().deny_ip_ranges, ["64:ff9b::/96"])
+    assert guard.is_allowed("64:ff9b::8.8.8.8")
+    for private in ("10.0.0.1", "127.0.0.1", "192.168.1.1", "169.254.169.254"):
+        assert not guard.is_allowed(f"64:ff9b::{private}")
+
+
 def test_no_socket_is_made_for_a_denied_address() -> None:
     info = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 8448))
     with pytest.raises(AddressDenied):
