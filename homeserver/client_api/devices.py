@@ -5,7 +5,7 @@ Source: client-server API, "Device Management".
 
 from typing import Any
 
-from federation.protocol.endpoint import Access, endpoint
+from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.response import Response
 from homeserver.client_api.interactive_auth import confirm_user
 from homeserver.http.call import Call
@@ -28,7 +28,7 @@ async def get_device(call: Call) -> dict[str, Any]:
     )
 
 
-@endpoint("PUT", "/_matrix/client/v3/devices/{deviceId}", Access.GUEST)
+@endpoint("PUT", "/_matrix/client/v3/devices/{deviceId}", Access.GUEST, rate=Rate.REQUEST)
 async def update_device(call: Call) -> dict[str, Any] | Response:
     """Rename a device; an application service also makes one so.
 
@@ -47,7 +47,7 @@ async def update_device(call: Call) -> dict[str, Any] | Response:
     return {}
 
 
-@endpoint("DELETE", "/_matrix/client/v3/devices/{deviceId}", Access.USER)
+@endpoint("DELETE", "/_matrix/client/v3/devices/{deviceId}", Access.USER, rate=Rate.REQUEST)
 async def delete_device(call: Call) -> dict[str, Any]:
     """Remove a device. Errors: `AuthenticationNeeded`, `Forbidden`."""
     users = call.services.users
@@ -56,7 +56,7 @@ async def delete_device(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoint("POST", "/_matrix/client/v3/delete_devices", Access.USER)
+@endpoint("POST", "/_matrix/client/v3/delete_devices", Access.USER, rate=Rate.REQUEST)
 async def delete_devices(call: Call) -> dict[str, Any]:
     """Remove several devices.
 

@@ -148,7 +148,13 @@ async def invite_user(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-@endpoint("POST", "/_matrix/client/v3/rooms/{roomId}/kick", Access.USER, suspended_allowed=False)
+@endpoint(
+    "POST",
+    "/_matrix/client/v3/rooms/{roomId}/kick",
+    Access.USER,
+    rate=Rate.REQUEST,
+    suspended_allowed=False,
+)
 async def kick(call: Call) -> Mapping[str, Any]:
     """Make somebody leave. Errors: `Forbidden`, `NotFound`."""
     room_id, target, reason = read_moderation(call)
@@ -156,7 +162,13 @@ async def kick(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-@endpoint("POST", "/_matrix/client/v3/rooms/{roomId}/ban", Access.USER, suspended_allowed=False)
+@endpoint(
+    "POST",
+    "/_matrix/client/v3/rooms/{roomId}/ban",
+    Access.USER,
+    rate=Rate.REQUEST,
+    suspended_allowed=False,
+)
 async def ban(call: Call) -> Mapping[str, Any]:
     """Keep somebody out. Errors: `Forbidden`, `NotFound`."""
     room_id, target, reason = read_moderation(call)
@@ -164,7 +176,13 @@ async def ban(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-@endpoint("POST", "/_matrix/client/v3/rooms/{roomId}/unban", Access.USER, suspended_allowed=False)
+@endpoint(
+    "POST",
+    "/_matrix/client/v3/rooms/{roomId}/unban",
+    Access.USER,
+    rate=Rate.REQUEST,
+    suspended_allowed=False,
+)
 async def unban(call: Call) -> Mapping[str, Any]:
     """Lift a ban. Errors: `Forbidden`, `NotFound`, `BadState`."""
     room_id, target, reason = read_moderation(call)

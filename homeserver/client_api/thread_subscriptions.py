@@ -6,7 +6,7 @@ Source: MSC4306; MSC4308, "Companion endpoint for backpaginating thread subscrip
 import re
 from typing import Any
 
-from federation.protocol.endpoint import Access, endpoint
+from federation.protocol.endpoint import Access, Rate, endpoint
 from federation.protocol.errors import InvalidParam, MissingParam
 from homeserver.client_api.reading import viewer_of
 from homeserver.http.call import Call
@@ -31,7 +31,7 @@ async def get_thread_subscription(call: Call) -> dict[str, Any]:
     return {"automatic": subscription.is_automatic}
 
 
-@endpoint("PUT", SUBSCRIPTION, Access.USER)
+@endpoint("PUT", SUBSCRIPTION, Access.USER, rate=Rate.REQUEST)
 async def subscribe_to_thread(call: Call) -> dict[str, Any]:
     """Subscribe to a thread; automatically where the event that made the client do it is named.
 
@@ -46,7 +46,7 @@ async def subscribe_to_thread(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoint("DELETE", SUBSCRIPTION, Access.USER)
+@endpoint("DELETE", SUBSCRIPTION, Access.USER, rate=Rate.REQUEST)
 async def unsubscribe_from_thread(call: Call) -> dict[str, Any]:
     """End the caller's subscription to a thread. Errors: `NotFound`."""
     await call.services.thread_subscriptions.unsubscribe(

@@ -2,7 +2,7 @@
 
 import re
 
-from federation.protocol.endpoint import Access, Endpoint
+from federation.protocol.endpoint import Access, Endpoint, Rate
 from homeserver.http.call import Call
 from homeserver.http.router import Router
 from tests.architecture import api_coverage
@@ -25,6 +25,16 @@ LAXER_THAN_SPECIFIED = {
     ),
 }
 """Endpoints that do without the login that the OpenAPI document names, and why."""
+
+WITHOUT_LIMIT = {
+    ("POST", "/_matrix/client/v3/logout"): "each takes a session along",
+    ("POST", "/_matrix/client/v3/logout/all"): "each takes all sessions along",
+    ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"): "it reads",
+    ("POST", "/_matrix/client/v3/register/msisdn/requestToken"): "it only refuses",
+    ("POST", "/_matrix/client/v3/account/password/msisdn/requestToken"): "it only refuses",
+    ("POST", "/_matrix/client/v3/account/3pid/msisdn/requestToken"): "it only refuses",
+}
+"""What clients may do as often as they like, and why; administrators may do all."""
 
 OLD_FORM = "servers of old use it, and the text tells how it differs from version 2"
 DELAYED_EVENTS = "MSC4140 is accepted, and the next version of the specification will have it"
@@ -94,6 +104,18 @@ def test_endpoints_ask_for_the_login_that_the_specification_asks_for() -> None:
         and not is_access_right(one.auth, one.api, served[one.key])
     ]
     assert not wrong
+
+
+def test_nobody_writes_as_often_as_they_like() -> None:
+    unlimited = {
+        (one.method, one.path)
+        for one in served_endpoints()
+        if one.path.startswith("/_matrix/client/")
+        and one.method != "GET"
+        and one.access is not Access.ADMIN
+        and one.rate is Rate.NONE
+    }
+    assert unlimited == WITHOUT_LIMIT.keys()
 
 
 def test_the_coverage_document_is_fresh() -> None:
