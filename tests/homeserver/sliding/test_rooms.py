@@ -162,6 +162,18 @@ async def test_a_room_without_a_name_has_heroes(homes: Homes) -> None:
     assert room["heroes"] == [hero]
 
 
+async def test_a_room_that_loses_its_alias_gets_heroes(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    room_id = await alice.create_room(preset="public_chat", room_alias_name="kitchen")
+    await bob.join(room_id)
+    slider = Slider(alice)
+    slider.lists = {"all": rooms_in()}
+    assert "heroes" not in (await slider.next())["rooms"][room_id]
+    await alice.set_state(room_id, "m.room.canonical_alias", {})
+    room = (await slider.next())["rooms"][room_id]
+    assert [hero["user_id"] for hero in room["heroes"]] == [bob.user_id]
+
+
 async def test_members_are_loaded_with_what_they_say(homes: Homes) -> None:
     alice, bob, carol = [await homes.user() for _ in range(3)]
     room_id = await alice.create_room(preset="public_chat")
