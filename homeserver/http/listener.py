@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_server import Server
 
 from homeserver.config.sections.server import Listener
@@ -209,10 +209,11 @@ class ReloadableCertificate:
 def quieten_broken_requests(record: logging.LogRecord) -> bool:
     """Bytes that are not HTTP are everyday life on the internet: one line, no stack trace.
 
-    So are clients that hang up before they are answered.
+    So are clients that hang up before they are answered, and bodies that are not packed as their
+    headers say.
     """
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError | ClientGone):
+    if isinstance(error, HttpProcessingError | RequestPayloadError | ClientGone):
         record.exc_info = None
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True
