@@ -3,8 +3,8 @@
 An event brings along what its arrival moves: the head of its room, the current state, the
 memberships, its relation, the redaction that it is, the transaction ID that its sender chose.
 A room's head carries a revision. Events are made against the head that their process knows; if
-another process has moved it meanwhile, the update finds another revision and `RoomMoved` undoes
-the transaction, so that the event is made again.
+somebody else has moved it meanwhile, the update finds another revision, or other events at its
+end, and `RoomMoved` undoes the transaction, so that the event is made again.
 """
 
 from collections.abc import Sequence
@@ -50,9 +50,13 @@ class EventSeen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HeadMove:
-    """The head of a room after an event."""
+    """The head of a room after an event, and the forward extremities of the one before.
+
+    These tell whose move it follows: another process may have moved the room just as often.
+    """
 
     expected_revision: int
+    expected_extremities: tuple[int, ...]
     snapshot_nid: int | None
     max_depth: int
     forward_extremities: tuple[int, ...]
@@ -225,10 +229,12 @@ STORE_EVENTS = """
            max_depth = new.max_depth,
            forward_extremities = new.extremities::bigint[]
       FROM unnest($21::integer[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
-                  $26::text[])
-        AS new (room_nid, expected, revision, snapshot_nid, max_depth, extremities)
+                  $26::text[], $27::text[])
+        AS new (room_nid, expected, revision, snapshot_nid, max_depth, extremities, former)
      WHERE head.room_nid = new.room_nid
        AND head.revision = new.expected
+       AND head.forward_extremities @> new.former::bigint[]
+       AND head.forward_extremities <@ new.former::bigint[]
  RETURNING head.room_nid
 """
 """Events, the transactions that made them and the heads that they move, in one trip: this is what
@@ -242,7 +248,7 @@ async def _store_events(db: Database, placed: Sequence[tuple[AddEvent, int]]) ->
             STORE_EVENTS,
             *_columns([_event_row(add, position) for add, position in placed], 16),
             *_columns(_transaction_rows(placed), 4),
-            *_columns(heads, 6),
+            *_columns(heads, 7),
         )
     except asyncpg.UniqueViolationError as error:
         is_sent = error.constraint_name == SENT_ONCE
@@ -340,27 +346,35 @@ def _head_rows(adds: Sequence[AddEvent]) -> list[tuple[Any, ...]]:
 
     Raises `RoomMoved` for a room whose events do not follow each other.
     """
-    first: dict[int, int] = {}
+    first: dict[int, HeadMove] = {}
     last: dict[int, HeadMove] = {}
     for add in adds:
         if add.head is not None:
             room_nid = add.event.room_nid
             known = last.get(room_nid)
-            if known is not None and add.head.expected_revision != known.expected_revision + 1:
+            if known is not None and not _follows(add.head, known):
                 raise RoomMoved([room_nid])
-            first.setdefault(room_nid, add.head.expected_revision)
+            first.setdefault(room_nid, add.head)
             last[room_nid] = add.head
     return [
         (
             room_nid,
-            first[room_nid],
+            first[room_nid].expected_revision,
             head.expected_revision + 1,
             head.snapshot_nid,
             head.max_depth,
             array_literal(head.forward_extremities),
+            array_literal(first[room_nid].expected_extremities),
         )
         for room_nid, head in last.items()
     ]
+
+
+def _follows(head: HeadMove, former: HeadMove) -> bool:
+    """Whether a move goes on from where another one ended."""
+    return head.expected_revision == former.expected_revision + 1 and set(
+        head.expected_extremities
+    ) == set(former.forward_extremities)
 
 
 INSERT_MERGED_STATES = """

@@ -56,7 +56,7 @@ class Checked:
 
 
 SELECT_ROOM_HEAD = """
-    SELECT r.room_nid, h.revision, h.max_depth
+    SELECT r.room_nid, h.revision, h.forward_extremities, h.max_depth
       FROM rooms AS r
       JOIN room_heads AS h USING (room_nid)
      WHERE r.room_id = $1
@@ -161,12 +161,12 @@ class Entering:
         writes: list[Write] = []
         head = await self._db.fetchrow(SELECT_ROOM_HEAD, room_id)
         if head is None:
-            room_nid, revision, depth = await take_room_nid(self._db), 0, 0
+            room_nid, revision, ends, depth = await take_room_nid(self._db), 0, (), 0
             writes.append(
                 AddRoom(room_nid, room_id, version.id, None, join.origin_server_ts, published=False)
             )
         else:
-            room_nid, revision, depth = head
+            room_nid, revision, ends, depth = head
         places = await self._names.places.get_nids([*checked.state, join.state_place])
         writes += await self._outliers(room_nid, version, checked)
         before = {places[place]: known.event_nid for place, known in checked.state.items()}
@@ -192,6 +192,7 @@ class Entering:
                 tuple(checked.events[i].event_nid for i in join.auth_events if i in checked.events),
                 HeadMove(
                     revision,
+                    tuple(ends),
                     snapshot.snapshot.snapshot_nid,
                     max(depth, join.depth),
                     (join_nid,),

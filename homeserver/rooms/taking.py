@@ -361,6 +361,7 @@ class Taking:
         redaction = await self._append.redaction(room, pdu)
         head = HeadMove(
             room.revision,
+            tuple(room.extremities),
             moved.snapshot.snapshot_nid if moved.snapshot else None,
             max(room.max_depth, pdu.depth),
             (*left, event.event_nid),
