@@ -54,7 +54,9 @@ def build_push_parts(core: Core, rules: PushRules, ignored: IgnoredUsers) -> Pus
     """The counts of what is unread, kept up to date by the stream."""
     contexts = RoomContexts(core.db, core.names, core.cache_part)
     subscribers = ThreadSubscribers(core.db, core.cache_part // 4)
-    counts = UnreadCounts(core.db, core.stream, rules, contexts, subscribers, core.cache_part)
+    counts = UnreadCounts(
+        core.db, core.stream, rules, contexts, subscribers, ignored, core.cache_part
+    )
     core.tell(subscribers.heard)
     core.stream.listen(contexts.heard)
     core.stream.listen(counts.heard)

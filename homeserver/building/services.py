@@ -128,7 +128,7 @@ def build_services(core: Core, registrations: Sequence[Registration] = ()) -> Se
         sliding_sync=syncs.sliding,
         answering=build_answering(core, rooms, users, personal, encryption, media, calls),
         notifications=Notifications(
-            core.db, core.names, rules, push.contexts, push.subscribers, clients
+            core.db, core.names, rules, push.contexts, push.subscribers, clients, ignored
         ),
         media=media,
         pushing=pushing,

@@ -24,6 +24,7 @@ from homeserver.push.threads import (
     is_subscribed,
     thread_of,
 )
+from homeserver.rooms.ignored_users import IgnoredUsers
 from storage.cache import Cache
 from storage.changes import (
     Change,
@@ -70,10 +71,11 @@ class Notifying:
 
 @dataclass(slots=True)
 class Counter:
-    """What is unread of one room for one user, as of a stream position."""
+    """What is unread of one room for one user, as of a stream position, less what is ignored."""
 
     upto: int
     unread: list[Notifying]
+    ignored: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,15 @@ NOTHING_UNREAD = RoomCounts(NONE, NONE, {})
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A user with their rules, and the subscribers of the threads that they are evaluated over."""
+    """A user with their rules, and the subscribers of the threads that they are evaluated over.
+
+    What `ignored` users send notifies nobody.
+    """
 
     user_nid: int
     evaluator: Evaluator
     subscribers: Subscribers
+    ignored: frozenset[str]
 
 
 class UnreadCounts:
@@ -125,6 +131,7 @@ class UnreadCounts:
         rules: PushRules,
         contexts: RoomContexts,
         subscribers: ThreadSubscribers,
+        ignored: IgnoredUsers,
         max_bytes: int,
     ) -> None:
         self._db = db
@@ -132,6 +139,7 @@ class UnreadCounts:
         self._rules = rules
         self._contexts = contexts
         self._subscribers = subscribers
+        self._ignored = ignored
         self._counters: Cache[tuple[int, int], Counter] = Cache(max_bytes)
 
     async def of(
@@ -143,14 +151,15 @@ class UnreadCounts:
         asked = contexts if evaluator.program.asks_for_subscriptions else ()
         added = (event for nid in asked for event in self._added(user_nid, nid, upto))
         subscribers = await self._subscribers.of(added, [evaluator])
-        evaluation = Evaluation(user_nid, evaluator, subscribers)
+        ignored = await self._ignored.ignored_by(user_nid)
+        evaluation = Evaluation(user_nid, evaluator, subscribers, ignored)
         unknown: dict[int, int] = {}
         for room_nid, joined_at in rooms.items():
             counter, context = self._counters.get((user_nid, room_nid)), contexts.get(room_nid)
             if counter is None or not self._advance(counter, room_nid, evaluation, context, upto):
                 unknown[room_nid] = joined_at
         if unknown:
-            await self._count(user_nid, evaluator, unknown, upto)
+            await self._count(user_nid, evaluator, ignored, unknown, upto)
         result = {}
         for room_nid in rooms:
             counter = self._counters.get((user_nid, room_nid))
@@ -162,7 +171,8 @@ class UnreadCounts:
     ) -> dict[int, list[Notifying]]:
         """What is unread in rooms as of `upto`, without keeping it; rooms as for `of`."""
         evaluator = await self._rules.evaluator(user_nid, user_id)
-        return await self._read_unread(user_nid, evaluator, rooms, upto)
+        ignored = await self._ignored.ignored_by(user_nid)
+        return await self._read_unread(user_nid, evaluator, ignored, rooms, upto)
 
     async def heard(self, changes: Sequence[Change], own: bool) -> None:
         """Let receipts take away what was read; a listener of the stream."""
@@ -208,7 +218,13 @@ class UnreadCounts:
         context: RoomContext | None,
         upto: int,
     ) -> bool:
-        """Count the events up to `upto` in; False if they are not at hand."""
+        """Count the events up to `upto` in; False if they are not at hand.
+
+        Nor can it go on from what was counted when the user ignored others than now.
+        """
+        ignored = evaluation.ignored
+        if counter.ignored is not ignored and counter.ignored != ignored:
+            return False
         if counter.upto >= upto:
             return True
         if context is None or self._stream.window.start > counter.upto:
@@ -230,14 +246,25 @@ class UnreadCounts:
         ]
 
     async def _count(
-        self, user_nid: int, evaluator: Evaluator, rooms: Mapping[int, int], upto: int
+        self,
+        user_nid: int,
+        evaluator: Evaluator,
+        ignored: frozenset[str],
+        rooms: Mapping[int, int],
+        upto: int,
     ) -> None:
-        for room_nid, unread in (await self._read_unread(user_nid, evaluator, rooms, upto)).items():
+        found = await self._read_unread(user_nid, evaluator, ignored, rooms, upto)
+        for room_nid, unread in found.items():
             cost = ENTRY_COST * (2 + len(unread))
-            self._counters.put((user_nid, room_nid), Counter(upto, unread), cost)
+            self._counters.put((user_nid, room_nid), Counter(upto, unread, ignored), cost)
 
     async def _read_unread(
-        self, user_nid: int, evaluator: Evaluator, rooms: Mapping[int, int], upto: int
+        self,
+        user_nid: int,
+        evaluator: Evaluator,
+        ignored: frozenset[str],
+        rooms: Mapping[int, int],
+        upto: int,
     ) -> dict[int, list[Notifying]]:
         """What is unread in rooms, from the database."""
         receipts: dict[int, list[ReadUpTo]] = {}
@@ -257,7 +284,7 @@ class UnreadCounts:
         names = await self._own_names(user_nid, events)
         contexts = await self._contexts.load(events)
         subscribers = await self._subscribers.of(chain.from_iterable(events.values()), [evaluator])
-        evaluation = Evaluation(user_nid, evaluator, subscribers)
+        evaluation = Evaluation(user_nid, evaluator, subscribers, ignored)
         found: dict[int, list[Notifying]] = {}
         for room_nid in rooms:
             unread: list[Notifying] = []
@@ -281,7 +308,7 @@ class UnreadCounts:
     ) -> list[Notifying]:
         notifying = []
         for event in events:
-            if event.sender == evaluation.evaluator.user_id:
+            if event.sender == evaluation.evaluator.user_id or event.sender in evaluation.ignored:
                 continue
             view = self._contexts.view(event, context)
             decision = evaluate(

@@ -20,6 +20,7 @@ from homeserver.push.rules import PushRules
 from homeserver.push.threads import ThreadSubscribers, is_subscribed, thread_of
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.history_visibility import see_events
+from homeserver.rooms.ignored_users import IgnoredUsers
 from homeserver.rooms.viewer import Viewer
 from storage.changes import StoredEvent
 from storage.database import Database
@@ -69,6 +70,7 @@ class Notifications:
         contexts: RoomContexts,
         subscribers: ThreadSubscribers,
         clients: ClientEvents,
+        ignored: IgnoredUsers,
     ) -> None:
         self._db = db
         self._names = names
@@ -76,6 +78,7 @@ class Notifications:
         self._contexts = contexts
         self._subscribers = subscribers
         self._clients = clients
+        self._ignored = ignored
 
     async def page(
         self, viewer: Viewer, before: str | None, limit: int, *, highlights_only: bool
@@ -109,10 +112,11 @@ class Notifications:
         evaluator = await self._rules.evaluator(viewer.user_nid, viewer.user_id)
         contexts = await self._contexts.load({event.room_nid for event in events})
         subscribers = await self._subscribers.of(events, [evaluator])
+        ignored = await self._ignored.ignored_by(viewer.user_nid)
         notified = []
         for event in events:
             context = contexts.get(event.room_nid)
-            if context is None:
+            if context is None or event.sender in ignored:
                 continue
             decision = evaluate(
                 evaluator,

@@ -50,6 +50,32 @@ async def test_only_highlights_are_listed_on_request_and_receipts_mark_them_read
     assert item["read"] is True
 
 
+async def test_what_ignored_users_say_is_neither_counted_nor_listed(homes: Homes) -> None:
+    alice, bob, room_id = await two_in_a_room(homes)
+    await alice.send(room_id, "before")
+    sliding = {"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 0, "required_state": []}}}
+
+    async def counts() -> tuple[int, int, int]:
+        room = (await bob.sync())["rooms"]["join"][room_id]
+        slid = (await bob.post("unstable/org.matrix.simplified_msc3575/sync", sliding)).ok()
+        listed = (await bob.get("v3/notifications")).ok()["notifications"]
+        senders = [item["event"]["sender"] for item in listed]
+        return (
+            room["unread_notifications"]["notification_count"],
+            slid["rooms"][room_id].get("notification_count", 0),
+            senders.count(alice.user_id),
+        )
+
+    assert await counts() == (1, 1, 1)
+    path = f"v3/user/{quote(bob.user_id)}/account_data/m.ignored_user_list"
+    (await bob.put(path, {"ignored_users": {alice.user_id: {}}})).ok()
+    assert await counts() == (0, 0, 0)
+    await alice.send(room_id, "unseen")
+    assert await counts() == (0, 0, 0)
+    (await bob.put(path, {"ignored_users": {}})).ok()
+    assert await counts() == (2, 2, 2)
+
+
 async def test_a_broken_token_is_refused(homes: Homes) -> None:
     alice = await homes.user()
     for token in ("nonsense", "9" * 19, "٣", "-1"):
