@@ -223,17 +223,20 @@ def parse_direct_to_device(content: Mapping[str, Any]) -> DirectToDevice:
 
 
 def parse_device_messages(
-    messages: Mapping[str, Any],
+    messages: Mapping[str, Any], most: int = MAX_ENTRIES
 ) -> dict[UserId, dict[str, Mapping[str, Any]]]:
-    """Messages by user and device ID or `*`; raises `BadJson`, `InvalidParam`."""
+    """Messages for at most `most` devices by user and device ID or `*`.
+
+    Raises `BadJson`, `InvalidParam`.
+    """
     found: dict[UserId, dict[str, Mapping[str, Any]]] = {}
     count = 0
     for user_id, by_device in messages.items():
         if not isinstance(by_device, Mapping):
             raise BadJson("`messages` holds something that is not an object")
         count += len(by_device)
-        if count > MAX_ENTRIES:
-            raise BadJson(f"There are messages for more than {MAX_ENTRIES} devices")
+        if count > most:
+            raise BadJson(f"There are messages for more than {most} devices")
         if not all(isinstance(content, Mapping) for content in by_device.values()):
             raise BadJson("The content of a message is not an object")
         found[check_user_id(user_id)] = dict(by_device)

@@ -11,8 +11,9 @@ from homeserver.http.call import Call
 from homeserver.http.request_body import require_object
 from homeserver.rooms.send import transaction_of
 
-MAX_BODY_BYTES = 1_048_576
-"""A new key goes to all devices in a room at once."""
+MAX_BODY_BYTES = 8_388_608
+MAX_DEVICES = 10_000
+"""Bridges send a new key to all devices in a room at once, each a kilobyte of its own."""
 
 
 @endpoint(
@@ -28,7 +29,7 @@ async def send_to_device(call: Call) -> dict[str, Any]:
     Errors: `MissingParam`, `BadJson`, `InvalidParam`.
     """
     event_type = call.path["eventType"]
-    messages = parse_device_messages(require_object(call.json, "messages"))
+    messages = parse_device_messages(require_object(call.json, "messages"), MAX_DEVICES)
     scope = (str(call.user_nid), "sendToDevice", event_type)
     transaction = transaction_of(call.device_nid, scope, call.path["txnId"])
     await call.services.encryption.to_device.send(call.user_id, event_type, messages, transaction)

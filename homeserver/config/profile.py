@@ -23,6 +23,7 @@ PROFILES: Mapping[str, Sections] = {
     "small_memory": {
         "database": {"pool_size": 3, "shared_buffers_mb": 8, "max_wal_mb": 32},
         "cache": {"budget_mb": 16},
+        "limits": {"max_body_bytes": 2_097_152},
         "media": {"thumbnails_at_a_time": 1},
     },
 }

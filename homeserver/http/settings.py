@@ -19,7 +19,7 @@ class HttpSettings:
     """
 
     allowances: Mapping[Rate, Allowance] = field(default_factory=dict)
-    max_body_bytes: int = 1_048_576
+    max_body_bytes: int = 8_388_608
     body_timeout_s: float = 60
     write_timeout_s: float = 60
     certificate_check_s: float = 60

@@ -290,6 +290,7 @@ def test_profiles_go_together(load: Load) -> None:
     settings = load(NAMED + SPARING + "small_memory = true\n[cache]\nbudget_mb = 24\n")
     assert settings.database.pool_size == 3
     assert settings.media.thumbnails_at_a_time == 1
+    assert settings.limits.max_body_bytes == 2_097_152
     assert settings.cache.budget_mb == 24
     assert settings.sync.first_events == 5
 

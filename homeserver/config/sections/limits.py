@@ -54,8 +54,9 @@ class Limits:
     messages. Of more, the oldest is deleted every hour."""
     mail: Allowance = Allowance(per_second=0.002, burst=4)
     """Mails to one address that verify it."""
-    max_body_bytes: Annotated[int, Range(65_536)] = 1_048_576
-    """The largest request body of any endpoint but uploads of media."""
+    max_body_bytes: Annotated[int, Range(65_536)] = 8_388_608
+    """The largest request body of any endpoint but uploads of media. Most endpoints take less; this
+    much is taken of keys for a room's devices, all of which some bridges send at once."""
     request_timeout_s: Positive = 60
     """How long a client may take to send a request. An upload of media may last longer, as long as
     it makes progress."""

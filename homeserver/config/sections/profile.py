@@ -12,4 +12,5 @@ class Profile:
     at first, connections that stay open. docs/low-bandwidth.md has the list."""
     small_memory: bool = False
     """Spare memory, for machines with 1 GB or less: three connections to the database, small
-    caches, one picture at a time. docs/performance.md says what it takes."""
+    caches, one picture at a time, request bodies of at most 2 MiB. docs/performance.md says what it
+    takes."""

@@ -169,6 +169,14 @@ async def test_who_does_not_exist_gets_nothing(homes: Homes) -> None:
     assert edus == 0, "federation is off"
 
 
+async def test_a_bridge_sends_a_key_to_all_devices_of_a_large_room_at_once(homes: Homes) -> None:
+    alice, bob = await homes.user(), await homes.user()
+    key = {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": "k" * 1_000}
+    absent = {f"@u{n}:elsewhere.test": {f"D{m}": key for m in range(5)} for n in range(800)}
+    (await send(alice, "1", {**absent, bob.user_id: {bob.device_id: key}})).ok()
+    assert contents(await bob.sync()) == [key]
+
+
 async def test_what_is_no_message_is_refused(homes: Homes) -> None:
     alice = await homes.user()
     bad = [[], {alice.user_id: []}, {alice.user_id: {"*": 1}}, {alice.user_id: {"*": None}}]
@@ -177,5 +185,5 @@ async def test_what_is_no_message_is_refused(homes: Homes) -> None:
     (await send(alice, "1", {"nobody": {"*": {}}})).refused(400, "M_INVALID_PARAM")
     (await send(alice, "1", {}, kind="x" * 256)).refused(400, "M_INVALID_PARAM")
     (await alice.put("v3/sendToDevice/m.test/1", {})).refused(400, "M_MISSING_PARAM")
-    too_many: dict[str, Any] = {alice.user_id: {f"D{n}": {} for n in range(1_001)}}
+    too_many: dict[str, Any] = {alice.user_id: {f"D{n}": {} for n in range(10_001)}}
     (await send(alice, "1", too_many)).refused(400, "M_BAD_JSON")
