@@ -22,7 +22,7 @@ Network = IPv4Network | IPv6Network
 
 IPV4_COMPATIBLE = IPv6Network("::/96")
 NAT64 = IPv6Network("64:ff9b::/96")
-"""Where IPv4 is behind a translator. Who has no other way to it has to allow the network."""
+"""Where IPv4 is behind a translator, the only way to it from networks of IPv6 alone."""
 IPV4_MASK = 2**32 - 1
 
 

@@ -58,7 +58,6 @@ class Outgoing:
         "203.0.113.0/24",
         "224.0.0.0/3",
         "::/127",
-        "64:ff9b::/96",
         "64:ff9b:1::/48",
         "2001:db8::/32",
         "fc00::/7",
@@ -67,4 +66,5 @@ class Outgoing:
         "ff00::/8",
     )
     """Networks that are never connected to, so that nobody makes the server talk to machines
-    behind it."""
+    behind it. An address of IPv6 that stands for one of IPv4, as `64:ff9b::/96` has them where a
+    translator (NAT64) is the only way to IPv4, is judged by that one too."""
