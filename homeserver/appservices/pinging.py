@@ -3,6 +3,7 @@
 Source: application service API, "Pinging".
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -57,7 +58,7 @@ class BadStatus(MatrixError):
 
 
 async def ping(link: ServiceLink, transaction_id: str | None, timeout_s: float) -> int:
-    """Ping a service; how many milliseconds it took.
+    """Ping a service; how many milliseconds it took, at least one.
 
     Raises `BadStatus`, `ConnectionFailed`, `ConnectionTimedOut`.
     """
@@ -73,4 +74,5 @@ async def ping(link: ServiceLink, transaction_id: str | None, timeout_s: float) 
         raise ConnectionFailed(f"The application service cannot be reached: {error}") from error
     if not answer.is_success:
         raise BadStatus(answer)
-    return int((time.monotonic() - started_s) * 1000)
+    # Bridges of the mautrix family take 0 for no answer.
+    return math.ceil((time.monotonic() - started_s) * 1000)

@@ -9,7 +9,7 @@ from tests.homeserver.appservices.bridge import Bridge, BridgedHomes, bridged, p
 async def test_a_service_pings_itself(homes: BridgedHomes, bridge: Bridge) -> None:
     service = homes.as_service(bridge)
     answer = (await service.post("v1/appservice/irc/ping", {"transaction_id": "t"})).ok()
-    assert answer["duration_ms"] >= 0
+    assert answer["duration_ms"] > 0
     (await service.post("v1/appservice/other/ping")).refused(403, "M_FORBIDDEN")
     alice = await homes.user("alice")
     (await alice.post("v1/appservice/irc/ping")).refused(403, "M_FORBIDDEN")

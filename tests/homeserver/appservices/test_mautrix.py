@@ -103,7 +103,7 @@ async def mautrix_bridge(database_url: str, directory: Path) -> AsyncIterator[Ma
 async def test_ghosts_talk_and_are_talked_to(database_url: str, tmp_path: Path) -> None:
     async with mautrix_bridge(database_url, tmp_path) as bridge:
         az, alice = bridge.az, await bridge.homes.user("alice")
-        assert await az.ping_self("hello") >= 0
+        assert await az.ping_self("hello") > 0
         await az.intent.ensure_registered()
         ghost = az.intent.user(GHOST)
         await ghost.ensure_registered()
