@@ -14,14 +14,16 @@ CREATE INDEX history_gaps_depth ON history_gaps (room_nid, depth, stream_positio
 CREATE INDEX history_gaps_stream ON history_gaps (room_nid, stream_position)
     WHERE stream_position IS NOT NULL;
 
--- Rooms that were entered before: whatever has a place and follows nothing that is here.
+-- Rooms that were entered before: whatever has a place and follows nothing that is here. PostgreSQL
+-- reads no NUL in JSON, which an event may hold but no reference to one.
 INSERT INTO history_gaps (event_nid, prev_event_id, room_nid, depth, stream_position)
 SELECT e.event_nid,
        CASE json_typeof(prev.reference) WHEN 'array' THEN prev.reference ->> 0 ELSE prev.reference #>> '{}' END,
        e.room_nid, e.depth, e.stream_position
   FROM events AS e
- CROSS JOIN LATERAL json_array_elements(convert_from(e.json, 'UTF8')::json -> 'prev_events')
-    AS prev (reference)
+ CROSS JOIN LATERAL json_array_elements(
+     replace(convert_from(e.json, 'UTF8'), '\u0000', '\ufffd')::json -> 'prev_events'
+ ) AS prev (reference)
  WHERE e.stream_position IS NOT NULL
    AND cardinality(e.prev_nids) = 0
 ON CONFLICT DO NOTHING;

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import asyncpg
+import orjson
 import pytest
 
 from migrations.apply import Migration, MigrationError, apply_migrations, load_migrations
@@ -73,3 +74,37 @@ async def test_a_migration_that_fails_half_way_leaves_nothing(
     with pytest.raises(MigrationError, match="does not know"):
         await apply_migrations(db, [first])
     await db.close()
+
+
+OLDER_ROOM = """
+    INSERT INTO rooms (room_id, room_version, created_ts) VALUES ('!r:test', '12', 0);
+    INSERT INTO users (user_id) VALUES ('@alice:test');
+    INSERT INTO event_types (type) VALUES ('m.room.message');
+"""
+ADD_EVENT = """
+    INSERT INTO events (event_nid, stream_position, depth, origin_server_ts, room_nid, sender_nid,
+                        type_nid, prev_nids, auth_nids, event_id, json)
+    VALUES ($1, $1, 1, 0, 1, 1, 1, '{}', '{}', $2, $3)
+"""
+
+
+async def test_an_older_database_whose_events_hold_a_nul_is_brought_to_this_shape(
+    unmigrated_database_url: str,
+) -> None:
+    db = await connect(unmigrated_database_url)
+    await apply_migrations(db, load_migrations()[:8])
+    await db.execute(OLDER_ROOM)
+    for nid, body in enumerate(("\0", "a\\\0b", "\\u0000", "plain"), 1):
+        event = {"content": {"body": body}, "prev_events": [f"$missing{nid}"]}
+        await db.execute(ADD_EVENT, nid, f"$e{nid}", orjson.dumps(event))
+    await apply_migrations(db)
+    rows = await db.fetch("SELECT event_nid, prev_event_id FROM history_gaps ORDER BY event_nid")
+    assert [tuple(row) for row in rows] == [(nid, f"$missing{nid}") for nid in (1, 2, 3, 4)]
+    await db.close()
+
+
+def test_a_mended_migration_is_the_one_that_was_applied_before() -> None:
+    (step,) = [step for step in load_migrations() if step.name == "0009_history_gaps.sql"]
+    at_first = "cd7fb2e8e437d17c67ffb530ee0d5e604956e992f7581fba761f4656174a9294"
+    assert step.checksum == at_first
+    assert Migration(9, step.name, step.sql + " ").checksum != at_first
