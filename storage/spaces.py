@@ -77,7 +77,7 @@ async def child_links(db: Database, room_nids: Sequence[int]) -> dict[int, list[
     """The links of spaces to their children, valid or not, by space."""
     links: dict[int, list[ChildLink]] = {}
     for room_nid, child_id, encoded in await db.fetch(SELECT_CHILD_LINKS, room_nids):
-        links.setdefault(room_nid, []).append(ChildLink(child_id, decode(encoded)))
+        links.setdefault(room_nid, []).append(ChildLink(child_id, decode(encoded, exact=False)))
     return links
 
 

@@ -65,6 +65,7 @@ class Edus:
                 continue
             try:
                 canonical_json.check_depth(edu.content, MAX_DEPTH)
+                canonical_json.check_integers((edu.content,))
                 await handler(origin, edu.content)
             except MatrixError as error:
                 if error.status >= 500:

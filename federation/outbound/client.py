@@ -323,9 +323,13 @@ async def read_chunks(
 
 
 def decode_answer(data: bytes, destination: ServerName, max_depth: int | None) -> Any:
-    """The JSON object or array in a body. Raises `BadAnswer`."""
+    """The JSON object or array in a body. Raises `BadAnswer`.
+
+    Only events are hashed and may hold integers of any size. All else is handed on or kept, and
+    one such number of one user must not make a whole answer useless.
+    """
     try:
-        answer = canonical_json.decode(data, max_depth)
+        answer = canonical_json.decode(data, max_depth, exact=max_depth is None)
     except (NotJson, BadJson) as error:
         raise BadAnswer(destination, "its answer is not JSON, or nested too deeply") from error
     if not isinstance(answer, dict | list):
@@ -336,7 +340,8 @@ def decode_answer(data: bytes, destination: ServerName, max_depth: int | None) -
 async def read_refusal(response: aiohttp.ClientResponse, destination: ServerName) -> Refused:
     """The error for an answer that is no success, with as much as can be read of it."""
     try:
-        answer = canonical_json.decode(await read_limited(response, destination, MAX_ERROR_BYTES))
+        data = await read_limited(response, destination, MAX_ERROR_BYTES)
+        answer = canonical_json.decode(data, exact=False)
     except (BadAnswer, NotJson, BadJson):
         answer = {}
     if not isinstance(answer, dict):

@@ -88,7 +88,7 @@ class RemoteDelayedEvents:
 
 def _object(data: bytes) -> Mapping[str, Any]:
     try:
-        value = canonical_json.decode(data)
+        value = canonical_json.decode(data, exact=False)
     except (NotJson, BadJson):
         return {}
     return value if isinstance(value, Mapping) else {}

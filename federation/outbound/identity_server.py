@@ -174,7 +174,7 @@ class IdentityServers:
 def read_answer(server: ServerName, status: int, answer: bytes) -> Mapping[str, Any]:
     """The object in an answer. Raises `Refused`, `BadAnswer`."""
     try:
-        body = canonical_json.decode(answer)
+        body = canonical_json.decode(answer, exact=False)
     except (NotJson, BadJson):
         body = None
     if status != 200:

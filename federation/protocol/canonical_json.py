@@ -19,6 +19,8 @@ from federation.protocol.errors import BadJson, NotJson
 from federation.protocol.room_versions import RoomVersion
 
 MAX_INTEGER = 2**53 - 1
+MAX_HANDED_ON = 2**63 - 1
+"""The largest integer that the database and whatever writes JSON know."""
 MAX_DEPTH = 200
 """Arrays and objects inside each other. orjson writes 254 levels and the stdlib fails somewhere
 below 1000; no event of sane origin comes near."""
@@ -75,10 +77,17 @@ def check_strict(value: Any) -> None:
     _check_strict((value,), 0)
 
 
-def decode(data: bytes, max_depth: int | None = MAX_DEPTH, max_integer: int | None = None) -> Any:
+def decode(
+    data: bytes,
+    max_depth: int | None = MAX_DEPTH,
+    max_integer: int | None = None,
+    *,
+    exact: bool = True,
+) -> Any:
     """The value of untrusted JSON, with integers of any size and floats as they are.
 
-    With `max_integer` larger integers, either side of zero, are refused with `BadJson`.
+    With `max_integer` larger integers, either side of zero, are refused with `BadJson`. Unless
+    `exact`, integers beyond 64 bits become floats, which whatever writes JSON can write.
 
     Of equal keys in one object the last counts. Raises `NotJson` for anything but UTF-8 JSON
     without lone surrogates, `BadJson` for too deep nesting. The size is the caller's to limit.
@@ -93,10 +102,10 @@ def decode(data: bytes, max_depth: int | None = MAX_DEPTH, max_integer: int | No
     if max_depth is not None and data.count(b"{") + data.count(b"[") > max_depth:
         check_depth(value, max_depth)
     # orjson reads integers beyond 64 bits as floats. Few bodies have so many digits in a row.
-    if _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO):
+    if exact and _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO):
         value = _decode_big_integers(data)
         if max_integer is not None:
-            _check_integers((value,), max_integer)
+            check_integers((value,), max_integer)
     return value
 
 
@@ -110,13 +119,13 @@ def check_depth(value: Any, max_depth: int) -> None:
     raise BadJson(f"Nested deeper than {max_depth} levels")
 
 
-def _check_integers(values: Iterable[Any], max_integer: int) -> None:
+def check_integers(values: Iterable[Any], max_integer: int = MAX_HANDED_ON) -> None:
     """Raise `BadJson` for an integer that is too large; the depth is known to be harmless."""
     for value in values:
         if isinstance(value, dict):
-            _check_integers(value.values(), max_integer)
+            check_integers(value.values(), max_integer)
         elif isinstance(value, list):
-            _check_integers(value, max_integer)
+            check_integers(value, max_integer)
         elif isinstance(value, int) and abs(value) > max_integer:
             raise BadJson(f"An integer is beyond ±{max_integer}")
 

@@ -91,7 +91,15 @@ def _dump_large_integers(event: Mapping[str, Any]) -> bytes:
     unsigned = event.get("unsigned")
     plain = {key: value for key, value in event.items() if key != "unsigned"}
     encoded = canonical_json.encode_lax(plain)
-    return encoded if unsigned is None else render_federation_event(encoded, orjson.dumps(unsigned))
+    return encoded if unsigned is None else render_federation_event(encoded, _dump(unsigned))
+
+
+def _dump(unsigned: Any) -> bytes:
+    """The JSON of `unsigned`, whose former content may have such integers as well."""
+    try:
+        return orjson.dumps(unsigned)
+    except orjson.JSONEncodeError:
+        return canonical_json.encode_lax(unsigned)
 
 
 def _put_redacts_in_both_places(

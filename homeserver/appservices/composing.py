@@ -114,7 +114,7 @@ class Composer:
                 event = stored.get(known.event_nid) if known else None
                 if event is not None and known is not None:
                     events.append(event)
-                    told[event.event_nid] = decode(known.stripped_state or b"[]")
+                    told[event.event_nid] = decode(known.stripped_state or b"[]", exact=False)
         told |= await self._shown(service, [e for e in events if e.event_nid not in told])
         built = await self._clients.build_plain(events)
         for event, fields in zip(events, built, strict=True):
@@ -203,7 +203,11 @@ class Composer:
             return []
         messages = await waiting_messages(self._db, users, batch.since, batch.reaches)
         return [
-            {**decode(one.message), "to_user_id": one.user_id, "to_device_id": one.device_id}
+            {
+                **decode(one.message, exact=False),
+                "to_user_id": one.user_id,
+                "to_device_id": one.device_id,
+            }
             for one in messages
         ]
 

@@ -130,15 +130,15 @@ class RemoteDevices:
         for nid, device in await remote_devices(self._db, good):
             user_id = user_ids[nid]
             if device.keys is not None and is_wanted(wanted[user_id], device.device_id):
-                shown = with_name(decode(device.keys), device.display_name)
+                shown = with_name(decode(device.keys, exact=False), device.display_name)
                 published.device_keys[user_id][device.device_id] = shown
         for nid, (master, self_signing) in (
             await remote_cross_signing_keys(self._db, good)
         ).items():
             if master is not None:
-                published.master_keys[user_ids[nid]] = decode(master)
+                published.master_keys[user_ids[nid]] = decode(master, exact=False)
             if self_signing is not None:
-                published.self_signing_keys[user_ids[nid]] = decode(self_signing)
+                published.self_signing_keys[user_ids[nid]] = decode(self_signing, exact=False)
         return published
 
     async def fetch(self, user_id: UserId) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiohttp.web_request import BaseRequest
 
+from federation.protocol.canonical_json import MAX_HANDED_ON
 from federation.protocol.errors import InvalidParam, MissingParam, MissingToken, Unauthorized
 from federation.protocol.identifiers import DeviceId, ServerName, UserId
 from homeserver.http.query import parse_query
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_INT = 2**63 - 1
+MAX_INT = MAX_HANDED_ON
 DIGITS = 20
 """Longer numbers are refused before they are parsed."""
 

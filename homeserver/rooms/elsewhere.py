@@ -16,7 +16,7 @@ import orjson
 from federation.protocol.build_event import complete_event, cosign_event
 from federation.protocol.canonical_json import decode
 from federation.protocol.errors import Forbidden, InvalidParam, NotFound
-from federation.protocol.event_rendering import decode_event
+from federation.protocol.event_rendering import decode_event, dump_event
 from federation.protocol.identifiers import EventId, ServerName, UserId, server_of
 from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import EventFormat, RoomVersion, get_room_version
@@ -288,7 +288,7 @@ def encode_shown(stripped_state: Sequence[Fields]) -> bytes:
     """What another server shows of its room, as much of it as is kept, as JSON."""
     shown, size = list[bytes](), 0
     for event in stripped_state[:MAX_STRIPPED_EVENTS]:
-        encoded = orjson.dumps(dict(event))
+        encoded = dump_event(dict(event))
         size += len(encoded)
         if size > MAX_STRIPPED_BYTES:
             break

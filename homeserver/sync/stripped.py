@@ -6,8 +6,10 @@ Source: client-server API, "Stripped state".
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from federation.protocol.canonical_json import decode
-from federation.protocol.event_rendering import build_stripped_event
+from federation.protocol.event_rendering import build_stripped_event, dump_event
 from homeserver.rooms.stripped_state import is_stripped, read_shown_events
 from homeserver.sync.followers import RoomMembership
 from storage.database import Database
@@ -49,7 +51,7 @@ async def read_stripped_states(
                 "event_id": own[item.event_nid].event_id,
                 "origin_server_ts": fields["origin_server_ts"],
             }
-            shown.setdefault(room_nid, []).append(build_stripped_event(fields) | identity)
+            shown.setdefault(room_nid, []).append(plain(build_stripped_event(fields) | identity))
     return shown
 
 
@@ -58,4 +60,10 @@ def told(fields: Mapping[str, Any]) -> dict[str, Any]:
     event = build_stripped_event(fields)
     if fields["type"] == "m.room.create" and "origin_server_ts" in fields:
         event["origin_server_ts"] = fields["origin_server_ts"]
-    return event
+    return plain(event)
+
+
+def plain(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event as any JSON can hold it: rooms of old have integers beyond 64 bits."""
+    shown: dict[str, Any] = orjson.loads(dump_event(event))
+    return shown

@@ -12,7 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from federation.protocol.build_event import complete_event
-from federation.protocol.canonical_json import decode, encode
+from federation.protocol.canonical_json import decode, encode_lax
 from federation.protocol.identifiers import ServerName, UserId
 from federation.protocol.pdu import Pdu
 from federation.protocol.room_versions import get_room_version
@@ -71,7 +71,7 @@ class PlayedServer:
         assert side.homes is not None
         if query:
             target += "?" + urlencode(query, doseq=True)
-        content = None if body is None else encode(body)
+        content = None if body is None else encode_lax(body)
         name = ServerName(side.name)
         header = authorization_header(method, target, self.name, name, content, self.key)
         async with self.session.request(
@@ -111,7 +111,8 @@ def handler(make: Callable[[Mapping[str, Any]], Any]) -> Handler:
         content = await request.read()
         made = make(orjson.loads(content) if content else {})
         status, body = made if isinstance(made, tuple) else (200, made)
-        return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+        # Not orjson, which writes no integers beyond 64 bits.
+        return web.json_response(body, status=status)
 
     return handle
 

@@ -36,3 +36,13 @@ async def test_what_the_server_refuses_is_refused(home: Side, played: PlayedServ
     played.answer(PROFILE, lambda _body: [])
     (await nobody.get(path_of(rem))).refused(502, "M_UNKNOWN")
     (await nobody.get(path_of("@rem:127.0.0.1:1"))).refused(504, "M_UNKNOWN")
+
+
+async def test_a_number_beyond_64_bits_in_a_profile_is_told(
+    home: Side, played: PlayedServer
+) -> None:
+    nobody, rem = home.client(), played.user("rem")
+    played.answer(PROFILE, lambda _body: {"displayname": "Rem", "org.example.n": 10**30})
+    for _ in range(2):
+        told = (await nobody.get(path_of(rem))).ok()
+        assert told == {"displayname": "Rem", "org.example.n": 1e30}

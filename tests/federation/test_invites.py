@@ -70,6 +70,34 @@ async def test_what_is_told_of_a_room_must_be_its_events(
     assert {"m.room.create", "m.room.name", "m.room.member"} == {e["type"] for e in shown}
 
 
+async def test_numbers_beyond_64_bits_in_what_is_told_of_an_old_room_are_taken(
+    home: Side, played: PlayedServer
+) -> None:
+    alice = await home.user("alice")
+    room_id = f"!old:{played.name}"
+    fields = {
+        "type": "m.room.member",
+        "sender": played.user("rem"),
+        "state_key": alice.user_id,
+        "room_id": room_id,
+        "depth": 1,
+        "origin_server_ts": 1,
+        "prev_events": [],
+        "auth_events": [],
+        "content": {"membership": "invite"},
+    }
+    pdu = played.complete(fields, "5")
+    name = {"type": "m.room.name", "state_key": "", "sender": played.user("rem")}
+    body = {
+        "event": decode(pdu.encoded),
+        "room_version": "5",
+        "invite_room_state": [{**name, "content": {"name": "Old", "odd": 10**30}}],
+    }
+    (await played.ask(home, "PUT", f"{V2_INVITE}{room_id}/{pdu.event_id}", body)).ok()
+    shown = (await alice.sync())["rooms"]["invite"][room_id]["invite_state"]["events"]
+    assert {"name": "Old", "odd": 1e30} in [event["content"] for event in shown]
+
+
 async def test_servers_of_old_are_invited_in_the_old_way(home: Side, played: PlayedServer) -> None:
     alice = await home.user("alice")
     room_id = await alice.create_room(room_version="1", name="Old")

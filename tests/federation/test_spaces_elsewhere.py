@@ -76,6 +76,18 @@ async def test_rooms_elsewhere_are_in_the_tree_and_are_asked_about_once(
     assert await ids_of(alice, inner) == [inner, deep, space, leaf]
 
 
+async def test_numbers_beyond_64_bits_in_links_are_told(home: Side, played: PlayedServer) -> None:
+    alice = await home.user("alice")
+    inner, leaf = f"!in:{played.name}", f"!leaf:{played.name}"
+    space = await space_with(alice, **{inner: [played.name]})
+    odd = link(leaf, played.name)
+    odd["content"]["odd"] = 10**30
+    tell(played, summary(inner, room_type="m.space", children_state=[odd]), [summary(leaf)])
+    assert await ids_of(alice, space) == [space, inner, leaf]
+    shown = (await alice.get(f"v1/rooms/{quote(space)}/hierarchy")).ok()["rooms"][1]
+    assert shown["children_state"][0]["content"]["odd"] == 1e30
+
+
 async def test_a_server_cannot_speak_for_the_rooms_of_another(
     home: Side, played: PlayedServer, other_played: PlayedServer
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from federation.protocol import canonical_json
 from federation.protocol.event_rendering import (
     build_stripped_event,
+    dump_event,
     render_client_event,
     render_federation_event,
     render_stripped_event,
@@ -128,3 +129,11 @@ def test_the_federation_format_is_what_was_signed() -> None:
     assert render_federation_event(encoded) == encoded
     with_unsigned = orjson.loads(render_federation_event(encoded, b'{"age":1}'))
     assert with_unsigned == EVENT | {"unsigned": {"age": 1}}
+
+
+def test_integers_of_any_size_are_told_also_of_the_content_before() -> None:
+    before = {"prev_content": {"n": -(10**30), "text": "ü"}}
+    event = {"content": {"n": 10**30}, "type": "m.room.topic", "unsigned": before}
+    assert canonical_json.decode(dump_event(event)) == event
+    event["content"] = {}
+    assert canonical_json.decode(dump_event(event)) == event

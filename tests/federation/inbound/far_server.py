@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from federation.protocol.canonical_json import encode
+from federation.protocol.canonical_json import encode_lax
 from federation.protocol.content_hash import check_content_hash
 from federation.protocol.event_id import event_id_of
 from federation.protocol.identifiers import EventId, ServerName, UserId
@@ -55,7 +55,7 @@ class FarServer:
 
     async def request(self, method: str, target: str, body: Any = None) -> Answer:
         """Make a signed request."""
-        content = None if body is None else encode(body)
+        content = None if body is None else encode_lax(body)
         header = authorization_header(method, target, self.name, OURS, content, self._key)
         async with self.session.request(
             method,

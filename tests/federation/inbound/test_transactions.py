@@ -473,12 +473,25 @@ async def test_a_bad_edu_does_not_spoil_the_others(far: FarServer, alice: Client
         {"edu_type": "org.example.unknown", "content": {}},
         {"edu_type": "m.presence", "content": {"push": "x"}},
         {"edu_type": "m.direct_to_device", "content": {"sender": 7}},
+        to_device(far, "m1", {alice.user_id: {"*": {"n": 10**30}}}),
         {"edu_type": "m.receipt", "content": {room_id: 7}},
         "nonsense",
         typing(room_id, far.user()),
     ]
     (await send(far, "t1", edus=edus)).ok()
     assert await typists(alice, room_id) == [far.user()]
+    assert "to_device" not in await alice.sync()
+
+
+async def test_keys_with_numbers_that_nobody_can_hand_on_are_not_kept(
+    homes: Homes, far: FarServer, alice: Client
+) -> None:
+    await shared_room(alice, far)
+    await follow_list(homes, far, 1)
+    odd = device_update(far, 2, 1, keys={**keys_of(far, 2), "odd": 10**30})
+    (await send(far, "t1", edus=[odd])).ok()
+    body: Any = {"device_keys": {far.user(): []}}
+    assert (await alice.post("v3/keys/query", body)).status == 200
 
 
 class Door:
