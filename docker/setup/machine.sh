@@ -104,15 +104,20 @@ check_clock() {
     fi
 }
 
-# owner_of_port PORT: empty if nobody listens there, else the program or "another program".
+# owner_of_port PORT[/udp]: empty if nobody listens there, else the program or "another program".
 owner_of_port() {
-    inode=$(cat "$ROOT/proc/net/tcp" "$ROOT/proc/net/tcp6" 2>/dev/null | awk -v port="$1" '
+    case $1 in
+    */udp) kind=udp state=07 ;;
+    *) kind=tcp state=0A ;;
+    esac
+    inode=$(cat "$ROOT/proc/net/$kind" "$ROOT/proc/net/${kind}6" 2>/dev/null |
+        awk -v port="${1%/udp}" -v state="$state" '
         function number(hex,    i, sum) {
             for (i = 1; i <= length(hex); i++)
                 sum = sum * 16 + index("0123456789ABCDEF", substr(hex, i, 1)) - 1
             return sum
         }
-        $4 == "0A" { split($2, local, ":"); if (number(local[2]) == port) { print $10; exit } }')
+        $4 == state { split($2, local, ":"); if (number(local[2]) == port) { print $10; exit } }')
     [ -n "$inode" ] || return 0
     holder=$(for process in "$ROOT"/proc/[0-9]*; do
         # shellcheck disable=SC2010 # readlink would be a process for each file
@@ -124,8 +129,9 @@ owner_of_port() {
     say "${holder:-another program}"
 }
 
-# our_tcp_ports: one a line, with the setting's name.
-our_tcp_ports() {
+# our_ports: one a line, with the setting's name. Of the many ports for relayed calls each call takes
+# one that is free.
+our_ports() {
     say "$HTTPS_PORT HTTPS_PORT"
     [ "$FEDERATION_PORT" = 0 ] || say "$FEDERATION_PORT FEDERATION_PORT"
     [ "$HTTP_PORT" = 0 ] || say "$HTTP_PORT HTTP_PORT"
@@ -133,22 +139,35 @@ our_tcp_ports() {
     if is_on "$CALLS"; then
         say "$LIVEKIT_PORT LIVEKIT_PORT"
         say "$LIVEKIT_TCP_PORT LIVEKIT_TCP_PORT"
+        say "$LIVEKIT_UDP_PORT/udp LIVEKIT_UDP_PORT"
+        ! is_on "$TURN" || say "$TURN_PORT/udp TURN_PORT"
     fi
 }
 
 # check_ports: none is another program's. Those that we have listened on ourselves are noted.
 check_ports() {
-    our_tcp_ports >"$WORK/ports"
+    our_ports >"$WORK/ports"
     while read -r port name; do
-        ! grep -qx "$port" "$ROOT$STATE/ports" 2>/dev/null || continue
+        ! is_noted "$port" || continue
         owner=$(owner_of_port "$port")
         [ -z "$owner" ] || fail "$EXIT_PORT" "port $port ($name) is taken by $owner" \
             "$(platform_port_advice "$port" "$owner")"
     done <"$WORK/ports"
 }
 
+# is_noted PORT: we have listened there. Where no UDP ports were noted, those of calls go with TCP's.
+is_noted() {
+    noted=$ROOT$STATE/ports
+    [ -f "$noted" ] || return 1
+    ! grep -qx "$1" "$noted" || return 0
+    case $1 in
+    */udp) ! grep -q /udp "$noted" && grep -qx "$LIVEKIT_TCP_PORT" "$noted" ;;
+    *) return 1 ;;
+    esac
+}
+
 note_ports() {
     [ "$DRY_RUN" = no ] || return 0
-    our_tcp_ports | cut -d ' ' -f 1 >"$ROOT$STATE/ports.part"
+    our_ports | cut -d ' ' -f 1 >"$ROOT$STATE/ports.part"
     move_in "$STATE/ports"
 }

@@ -42,11 +42,22 @@ main() {
     example) print_example ;;
     *)
         [ "$(id -u)" = 0 ] || fail "$EXIT_USAGE" "only root can do that"
+        take_turn
         make_work_directory
         load_settings "$ENV_FILE"
         "$MODE"
         ;;
     esac
+}
+
+# take_turn: two that set up at once would undo each other's work. The kernel holds the lock, so a
+# run that was killed or lost its power leaves none behind.
+take_turn() {
+    has_command flock || return 0
+    mkdir -p "$ROOT/var/run"
+    exec 9>"$ROOT/var/run/hearth-setup.lock"
+    flock -n 9 || fail "$EXIT_FAILED" "another run of the set-up is under way" \
+        "wait until it has ended, and call it again"
 }
 
 install() {

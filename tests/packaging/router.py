@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 BOOTSTRAP = REPOSITORY / "docker" / "openwrt" / "bootstrap.sh"
 STAND_INS = Path(__file__).parent / "openwrt"
 APPLETS = (
-    "[ awk basename cat chmod cmp cp cut date dd df dirname du echo egrep env expr false find flock"
+    "[ awk basename cat chmod cmp cp cut date dd df dirname du echo egrep env expr false find"
     " free grep gunzip gzip head hexdump kill ln ls md5sum mkdir mktemp mv netstat pidof printf ps"
     " pwd readlink rm rmdir sed seq sh sha256sum sort tail tar tee test touch tr true uniq wc"
     " xargs zcat"
@@ -135,6 +135,10 @@ class Router:
         assert openssl is not None
         for applet in APPLETS.split():
             (self.fake / "applets" / applet).symlink_to(busybox)
+        # Debian's BusyBox has none; it is used the same.
+        flock = shutil.which("flock")
+        assert flock is not None
+        (self.fake / "bin" / "flock").symlink_to(flock)
         for name in (*UCI_AND_NETWORK, *MACHINE):
             shutil.copy(STAND_INS / name, self.fake / "bin" / name)
         for name in CHANGING:
@@ -205,10 +209,11 @@ class Router:
             sums.write(f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
         return path
 
-    def listen(self, port: int, program: str) -> None:
+    def listen(self, port: int, program: str, kind: str = "tcp") -> None:
         """Another program that listens on all addresses."""
-        line = f"   0: 00000000:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n"
-        self.write("/proc/net/tcp", "  sl  local_address rem_address   st\n" + line)
+        state = {"tcp": "0A", "udp": "07"}[kind]
+        line = f"   0: 00000000:{port:04X} 00000000:0000 {state} 0:0 0:0 0 0 0 4711 1\n"
+        self.write(f"/proc/net/{kind}", "  sl  local_address rem_address   st\n" + line)
         descriptors = self.root / "proc" / "812" / "fd"
         descriptors.mkdir(parents=True)
         (descriptors / "4").symlink_to("socket:[4711]")

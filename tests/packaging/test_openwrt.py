@@ -1,5 +1,6 @@
 """The set-up on a router, from end to end, in BusyBox's shell: docker/openwrt/bootstrap.sh."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -674,6 +675,42 @@ def test_a_port_that_is_taken_is_told_with_its_owner(router: Router) -> None:
 def test_ports_of_our_own_are_not_taken(ready: Router) -> None:
     ready.listen(443, "nginx")
     assert ready.run("--yes").status == FINE
+
+
+def test_a_port_without_connections_is_looked_at_too(router: Router) -> None:
+    router.listen(7882, "wireguard", "udp")
+    done = router.run("--yes")
+    assert done.status == PORT
+    assert "port 7882/udp (LIVEKIT_UDP_PORT) is taken by wireguard" in done.errors
+
+
+def test_the_same_number_is_another_port_without_connections(router: Router) -> None:
+    router.listen(443, "wireguard", "udp")
+    assert router.run("--yes").status == FINE
+
+
+@pytest.mark.parametrize("noted", ["all", "only those with connections"])
+def test_ports_of_calls_are_our_own(ready: Router, noted: str) -> None:
+    ports = "/etc/hearth/.setup/ports"
+    assert "7882/udp" in ready.read(ports).splitlines()
+    if noted != "all":
+        lines = [line for line in ready.read(ports).splitlines(keepends=True) if "udp" not in line]
+        ready.write(ports, "".join(lines))
+    ready.listen(7882, "livekit-server", "udp")
+    assert ready.run("--yes").status == FINE
+
+
+def test_only_one_sets_up_at_a_time(router: Router) -> None:
+    lock = router.root / "var" / "run" / "hearth-setup.lock"
+    # One that was cut off has left its file, and nothing that stands in the way.
+    lock.write_text("")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = router.run("--yes")
+        assert done.status == FAILED
+        assert "another run of the set-up is under way" in done.errors
+        assert not router.has(TOML)
+    assert router.run("--yes").status == FINE
 
 
 def test_no_packages_without_network(router: Router) -> None:
