@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import os
+import re
+import struct
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +31,11 @@ from tests.packaging.proxy import (
 pytestmark = pytest.mark.skipif(NGINX_PROGRAM is None, reason="nginx is not installed")
 
 LARGE = 20 * 2**20
+GOLDEN = Path(__file__).parent / "golden" / "openwrt" / "etc__hearth__nginx__nginx.conf"
+MAX_CONCURRENT_STREAMS = 3
+"""The setting of HTTP/2: how many requests a client may have under way on a connection."""
+HOUSEHOLD = 10
+"""Clients behind one address."""
 
 
 class Behind:
@@ -305,6 +312,24 @@ async def test_a_flood_is_told_to_slow_down_and_nobody_else_is(tmp_path: Path) -
             neighbour.get(f"{proxy.url}/_matrix/client/versions") as response,
         ):
             assert response.status == 200
+
+
+async def test_a_household_that_comes_back_at_once_stays_below_the_limit(tmp_path: Path) -> None:
+    """nginx counts each request of HTTP/2 as a connection; it says how many a client may make."""
+    of_a_router = re.search(r"limit_conn connections (\d+);", GOLDEN.read_text())
+    assert of_a_router is not None
+    async with before(tmp_path, echo()) as (proxy, _):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", proxy.https, ssl=proxy.tls("h2")
+        )
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        head = await reader.readexactly(9)
+        settings = await reader.readexactly(int.from_bytes(head[:3], "big"))
+        writer.close()
+    assert head[3] == 4
+    told = dict(struct.iter_unpack(">HI", settings))
+    at_once = told[MAX_CONCURRENT_STREAMS]
+    assert HOUSEHOLD * at_once <= int(of_a_router[1])
 
 
 async def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
