@@ -48,7 +48,11 @@ NO_SPACE_MB = 100
 async def check_everything(settings: Settings, path: Path) -> list[Finding]:
     """All findings, in the order in which they are best mended."""
     found = [Finding("configuration", State.OK, f"{path} is valid.")]
-    found += check_permissions(settings, path)
+    try:
+        found += check_permissions(settings, path)
+    except PermissionError as error:
+        # Nearly all else is about what is in the same place.
+        return [*found, Finding("permissions", State.FAIL, describe_closed(error))]
     found += check_appservices(settings)
     found.append(check_disk(settings.server.data_dir))
     found += await check_database(settings)
@@ -69,7 +73,10 @@ async def check_everything(settings: Settings, path: Path) -> list[Finding]:
 
 
 def check_permissions(settings: Settings, path: Path) -> Iterator[Finding]:
-    """Secrets are for the server alone, and it can write where it must."""
+    """Secrets are for the server alone, and it can write where it must.
+
+    Raises `PermissionError` for who may not even look.
+    """
     subject = "permissions"
     data_dir = settings.server.data_dir
     if not data_dir.exists():
@@ -87,6 +94,11 @@ def check_permissions(settings: Settings, path: Path) -> Iterator[Finding]:
             f"{path} holds secrets and others can read it; run `chmod 600 {path}`.",
         )
     yield from _check_signing_key(settings.server.signing_key_path)
+
+
+def describe_closed(error: PermissionError) -> str:
+    """Whom somebody has to be to look at what they may not."""
+    return f"You may not look at {error.filename}; run this as the server's user, or as root."
 
 
 def check_appservices(settings: Settings) -> Iterator[Finding]:

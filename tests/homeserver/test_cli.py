@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from homeserver.cli import main, run
-from homeserver.cli.checks import State, check_permissions
+from homeserver.cli.checks import State, check_everything, check_permissions
 from homeserver.cli.network_checks import read_certificate
 from homeserver.config.load import load_settings
 from homeserver.config.settings import from_json
@@ -342,6 +342,21 @@ def test_the_doctor_minds_who_can_read_secrets(
         monkeypatch.setattr(os, "geteuid", lambda: config.stat().st_uid + 991)
     warnings = [one for one in check_permissions(settings, config) if one.state is State.WARN]
     assert bool(warnings) == warned
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+async def test_the_doctor_says_whom_it_takes_to_look(here: Path) -> None:
+    config, data = here / "hearth.toml", here / "data"
+    config.write_text("[server]\nname = 'localhost'\n")
+    data.mkdir(mode=0o700)
+    settings = load_settings(config)
+    os.seteuid(65534)
+    try:
+        *_, last = await check_everything(settings, config)
+    finally:
+        os.seteuid(0)
+    assert (last.subject, last.state) == ("permissions", State.FAIL)
+    assert "run this as the server's user" in last.message
 
 
 def test_the_doctor_tells_what_is_wrong_with_the_configuration(here: Path, hearth: Hearth) -> None:
