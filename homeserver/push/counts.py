@@ -10,11 +10,11 @@ Source: client-server API, push notifications, "Receiving notifications"; "Threa
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 from federation.protocol.identifiers import UserId
 from federation.protocol.push_conditions import RoomContext
 from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
+from homeserver.push.display_names import display_names
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.push.threads import (
@@ -34,7 +34,7 @@ from storage.changes import (
     ThreadSubscriptionSet,
 )
 from storage.database import Database
-from storage.events import COLUMNS, event_of_row, get_events
+from storage.events import COLUMNS, event_of_row
 from storage.receipts import ReadUpTo, read_up_to
 from storage.stream import Stream
 
@@ -281,7 +281,7 @@ class UnreadCounts:
         for row in rows:
             event = event_of_row(row)
             events.setdefault(event.room_nid, []).append(event)
-        names = await self._own_names(user_nid, events)
+        names = await display_names(self._db, events, {user_nid: evaluator})
         contexts = await self._contexts.load(events)
         subscribers = await self._subscribers.of(chain.from_iterable(events.values()), [evaluator])
         evaluation = Evaluation(user_nid, evaluator, subscribers, ignored)
@@ -289,9 +289,8 @@ class UnreadCounts:
         for room_nid in rooms:
             unread: list[Notifying] = []
             if room_nid in contexts:
-                unread = self._evaluate(
-                    evaluation, contexts[room_nid], events[room_nid], names.get(room_nid)
-                )
+                name = names.get((room_nid, user_nid))
+                unread = self._evaluate(evaluation, contexts[room_nid], events[room_nid], name)
             for receipt in receipts.get(room_nid, ()):
                 position = receipt.event_position
                 if position is not None:
@@ -320,31 +319,6 @@ class UnreadCounts:
             if decision is not None and decision.notify:
                 notifying.append(notifying_of(event, decision))
         return notifying
-
-    async def _own_names(
-        self, user_nid: int, room_nids: Mapping[int, object]
-    ) -> dict[int, str | None]:
-        """The user's display name in each room."""
-        rows = await self._db.fetch(SELECT_OWN_EVENTS, user_nid, list(room_nids))
-        members = await get_events(self._db, [event_nid for _, event_nid in rows])
-        return {
-            room_nid: display_name_of(members[event_nid].content)
-            for room_nid, event_nid in rows
-            if event_nid in members
-        }
-
-
-SELECT_OWN_EVENTS = """
-    SELECT room_nid, event_nid
-      FROM memberships
-     WHERE user_nid = $1 AND room_nid = ANY($2::integer[])
-"""
-
-
-def display_name_of(content: Mapping[str, Any]) -> str | None:
-    """The display name in the content of a member event."""
-    name = content.get("displayname")
-    return name if isinstance(name, str) else None
 
 
 def notifying_of(event: StoredEvent, decision: Decision) -> Notifying:

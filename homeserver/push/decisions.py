@@ -4,13 +4,13 @@ The tests that are the same for everybody run once for an event, and the users w
 share one program; see `federation/protocol/push_evaluation.py`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from federation.protocol.identifiers import UserId
 from federation.protocol.push_conditions import RoomContext
-from federation.protocol.push_evaluation import Decision, Evaluator, evaluate
-from homeserver.push.counts import display_name_of
+from federation.protocol.push_evaluation import Decision, evaluate
+from homeserver.push.display_names import display_names
 from homeserver.push.ports import InvitesTaken
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
@@ -18,7 +18,6 @@ from homeserver.push.threads import ThreadSubscribers, is_subscribed
 from homeserver.rooms.ignored_users import IgnoredUsers
 from storage.changes import StoredEvent
 from storage.database import Database
-from storage.events import get_events
 from storage.names import Names
 
 
@@ -31,13 +30,6 @@ class Notified:
     position: int
     event: StoredEvent
     decision: Decision
-
-
-SELECT_MEMBER_EVENTS = """
-    SELECT room_nid, user_nid, event_nid
-      FROM memberships
-     WHERE room_nid = ANY($1::integer[]) AND user_nid = ANY($2::integer[]) AND membership = 1
-"""
 
 
 class Decisions:
@@ -72,7 +64,7 @@ class Decisions:
         evaluators = await self._rules.evaluators(user_ids)
         ignored = await self._ignored.ignored_by_many(user_ids)
         contexts = await self._contexts_of(event for event, *_ in events)
-        names = await self._display_names(contexts, evaluators)
+        names = await display_names(self._db, contexts, evaluators)
         subscribers = await self._subscribers.of((e for e, *_ in events), evaluators.values())
         found = []
         for event, position, user_nids in events:
@@ -105,21 +97,6 @@ class Decisions:
             rooms = await self._names.rooms.get_many(elsewhere)
             contexts |= {nid: RoomContext(room.room_id, 0, None) for nid, room in rooms.items()}
         return contexts
-
-    async def _display_names(
-        self, room_nids: Iterable[int], evaluators: Mapping[int, Evaluator]
-    ) -> dict[tuple[int, int], str | None]:
-        """The display names of those whose rules look for them, by room and user."""
-        users = [nid for nid, one in evaluators.items() if one.program.asks_for_display_name]
-        if not users:
-            return {}
-        rows = await self._db.fetch(SELECT_MEMBER_EVENTS, list(room_nids), users)
-        members = await get_events(self._db, [event_nid for *_, event_nid in rows])
-        return {
-            (room_nid, user_nid): display_name_of(members[event_nid].content)
-            for room_nid, user_nid, event_nid in rows
-            if event_nid in members
-        }
 
 
 def is_invite_of(event: StoredEvent, user_id: str) -> bool:

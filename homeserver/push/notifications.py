@@ -15,6 +15,7 @@ from federation.protocol.errors import InvalidParam
 from federation.protocol.push_evaluation import Decision, evaluate
 from homeserver.push.counts import Notifying as Unread
 from homeserver.push.counts import is_read
+from homeserver.push.display_names import display_names
 from homeserver.push.room_contexts import RoomContexts
 from homeserver.push.rules import PushRules
 from homeserver.push.threads import ThreadSubscribers, is_subscribed, thread_of
@@ -113,6 +114,7 @@ class Notifications:
         contexts = await self._contexts.load({event.room_nid for event in events})
         subscribers = await self._subscribers.of(events, [evaluator])
         ignored = await self._ignored.ignored_by(viewer.user_nid)
+        names = await display_names(self._db, contexts, {viewer.user_nid: evaluator})
         notified = []
         for event in events:
             context = contexts.get(event.room_nid)
@@ -121,6 +123,7 @@ class Notifications:
             decision = evaluate(
                 evaluator,
                 self._contexts.view(event, context),
+                names.get((event.room_nid, viewer.user_nid)),
                 is_subscribed=is_subscribed(subscribers, event, viewer.user_nid),
             )
             if decision is None or not decision.notify:

@@ -50,6 +50,20 @@ async def test_only_highlights_are_listed_on_request_and_receipts_mark_them_read
     assert item["read"] is True
 
 
+async def test_whoever_is_called_by_name_finds_it_among_the_highlights(homes: Homes) -> None:
+    alice, bob, room_id = await two_in_a_room(homes)
+    (await bob.put(f"v3/profile/{quote(bob.user_id)}/displayname", {"displayname": "Bobby"})).ok()
+    rule = {
+        "conditions": [{"kind": "contains_display_name"}],
+        "actions": ["notify", {"set_tweak": "highlight"}],
+    }
+    (await bob.put("v3/pushrules/global/override/called", rule)).ok()
+    await alice.send(room_id, "to nobody")
+    called = await alice.send(room_id, "where is Bobby?")
+    (item,) = (await bob.get("v3/notifications", only="highlight")).ok()["notifications"]
+    assert item["event"]["event_id"] == called
+
+
 async def test_what_ignored_users_say_is_neither_counted_nor_listed(homes: Homes) -> None:
     alice, bob, room_id = await two_in_a_room(homes)
     await alice.send(room_id, "before")
