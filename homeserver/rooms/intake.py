@@ -10,8 +10,7 @@ missing events".
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 
 from federation.protocol.errors import MatrixError, NotFound
 from federation.protocol.identifiers import EventId
@@ -25,6 +24,7 @@ from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.remote_events import EventSource, Fields, Signatures
 from homeserver.rooms.resolver import StateMap
 from homeserver.rooms.taking import Told, Verdict
+from homeserver.rooms.turns import Turns
 from homeserver.rooms.verified import (
     Verified,
     in_order,
@@ -46,16 +46,6 @@ MOST_UNKNOWN_REFERENCES = 20
 """Unknown events that a batch may follow and be taken by the states after them."""
 CLOSING_TIMEOUT_S = 600.0
 """How long the server that sent a batch may take for all that it is asked about it."""
-
-
-class Turn:
-    """The place of a server's batches for one room in line."""
-
-    __slots__ = ("count", "lock")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.count = 0
 
 
 class Intake:
@@ -82,7 +72,7 @@ class Intake:
         self._elsewhere = elsewhere
         self._signatures = signatures
         self._source = source
-        self._taking: dict[tuple[str, str], Turn] = {}
+        self._taking = Turns[tuple[str, str]]()
 
     async def receive(
         self, origin: str, room_id: str, events: Sequence[Fields]
@@ -99,7 +89,7 @@ class Intake:
         verified = await self._verify(events, room)
         results: dict[EventId, str | None] = dict(verified.refused)
         pdus = verified.pdus
-        async with self._turn(origin, room_id):
+        async with self._taking.of((origin, room_id)):
             known = await find_known(self._db, room, pdus)
             new = {
                 i: pdu for i, pdu in pdus.items() if i not in known or known[i].snapshot_nid is None
@@ -122,19 +112,6 @@ class Intake:
         waiting = {i: pdu for i, pdu in held.items() if i not in placed}
         if waiting:
             await self._take(origin, room, waiting)
-
-    @asynccontextmanager
-    async def _turn(self, origin: str, room_id: str) -> AsyncIterator[None]:
-        """Wait until the server's earlier events of the room are taken."""
-        turn = self._taking.setdefault((origin, room_id), Turn())
-        turn.count += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.count -= 1
-            if not turn.count:
-                self._taking.pop((origin, room_id), None)
 
     async def _take(
         self, origin: str, room: LiveRoom, new: Mapping[EventId, Pdu]

@@ -21,6 +21,7 @@ from federation.protocol.pdu import Pdu, StateKey
 from federation.protocol.policy_server import POLICY
 from federation.protocol.power_levels import PowerLevels
 from federation.protocol.room_versions import RoomVersion, get_room_version
+from homeserver.rooms.turns import Turns
 from storage.cache import Cache
 from storage.database import Database
 from storage.events import get_event_ids
@@ -180,16 +181,6 @@ SELECT_ENTRIES = """
 ALWAYS_LOADED: tuple[StateKey, ...] = (CREATE, POWER_LEVELS, POLICY)
 
 
-class Loading:
-    """A room that is being loaded, and how many do it or wait for it."""
-
-    __slots__ = ("count", "lock")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.count = 0
-
-
 class LiveRooms:
     """The live rooms of this process, bounded; the least recently used are loaded again."""
 
@@ -198,14 +189,14 @@ class LiveRooms:
         self._names = names
         self._layers = layers
         self._rooms: Cache[str, LiveRoom] = Cache(max_bytes)
-        self._loading: dict[str, Loading] = {}
+        self._loading = Turns[str]()
 
     async def get(self, room_id: str) -> LiveRoom:
         """The room, loaded if it has to be. Raises `NotFound`."""
         room = self._rooms.get(room_id)
         if room is not None and not room.is_stale:
             return room
-        async with self._turn_to_load(room_id):
+        async with self._loading.of(room_id):
             room = self._rooms.get(room_id)
             if room is None or room.is_stale:
                 room = await self._load(room_id)
@@ -218,7 +209,7 @@ class LiveRooms:
 
         Raises `NotFound`.
         """
-        async with self._turn_to_load(room_id):
+        async with self._loading.of(room_id):
             room = await self._load(room_id)
             await room.lock.acquire()
             self.drop_id(room_id)
@@ -227,19 +218,6 @@ class LiveRooms:
             yield room
         finally:
             room.lock.release()
-
-    @asynccontextmanager
-    async def _turn_to_load(self, room_id: str) -> AsyncIterator[None]:
-        """One loads a room at a time; the last one who wanted to forgets that."""
-        turn = self._loading.setdefault(room_id, Loading())
-        turn.count += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.count -= 1
-            if not turn.count:
-                del self._loading[room_id]
 
     def add(self, name: RoomName) -> LiveRoom:
         """A room that is about to be created."""
