@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.memory_cgroup import Cgroup, fresh_copy, memory_cgroup, usual_disk
+from bench.bounded_program import bounded_program, usual_disk
+from bench.memory_cgroup import Cgroup
 from bench.private_database import private_directory
 
 ROOT = Path(__file__).parents[1]
@@ -59,29 +60,19 @@ def main() -> None:
     with (
         private_directory() as directory,
         usual_disk(directory) as disk,
-        memory_cgroup(limit, "livekit") as cgroup,
+        bounded_program(asked.livekit, disk, limit) as livekit,
     ):
-        program = wrapped(fresh_copy(asked.livekit, disk), directory, cgroup)
         watched = Watched()
-        with watching(cgroup, watched):
-            passed = run_tests(program, asked.tests)
+        with watching(livekit.cgroup, watched):
+            passed = run_tests(livekit.launcher, asked.tests)
         print(
             f"LiveKit: resident {watched.most.get('Rss', 0) / 1024:.1f} MiB at most, its own"
             f" {watched.most.get('Anonymous', 0) / 1024:.1f} MiB at most,"
             f" {watched.seconds:.2f} s of processor time"
         )
-        print(cgroup.verdict())
-        within = passed and not cgroup.ended
+        print(livekit.cgroup.verdict())
+        within = passed and not livekit.cgroup.ended
     sys.exit(0 if within else 1)
-
-
-def wrapped(livekit: Path, directory: Path, cgroup: Cgroup) -> Path:
-    """A program that starts LiveKit inside."""
-    entry = f"echo $$ > {cgroup.directory}/cgroup.procs\n" if cgroup.directory else ""
-    program = directory / "livekit.sh"
-    program.write_text(f'#!/bin/sh\n{entry}exec {livekit} "$@"\n')
-    program.chmod(0o755)
-    return program
 
 
 def run_tests(program: Path, tests: list[str]) -> bool:

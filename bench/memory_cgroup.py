@@ -7,8 +7,6 @@ again is told: a bound that is too tight shows there first.
 
 import contextlib
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +16,6 @@ from pathlib import Path
 MEBIBYTE = 1_048_576
 CGROUP_1 = Path("/sys/fs/cgroup/memory")
 CGROUP_2 = Path("/sys/fs/cgroup")
-DISK_MIB = 120
-READ_AHEAD_KB = 128
-"""What the kernel reads at once of a disk unless told otherwise. Virtual machines are told to read
-many times that, which in a small cgroup drives out what was read before."""
 
 
 @dataclass(frozen=True)
@@ -99,42 +93,3 @@ def memory_cgroup(limit: int, name: str = "bench") -> Iterator[Cgroup]:
                 directory.rmdir()
                 break
             time.sleep(0.1)
-
-
-@contextmanager
-def usual_disk(directory: Path) -> Iterator[Path]:
-    """A directory on a disk of its own, of which as much is read at once as of a router's.
-
-    Where none can be made it is on the same disk as everything else.
-    """
-    image, mounted = directory / "disk.img", directory / "disk"
-    mounted.mkdir()
-    with image.open("wb") as file:
-        file.truncate(DISK_MIB * MEBIBYTE)
-    try:
-        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
-        # Read past the cache of the file that it is in, which would count a second time.
-        attach = ["losetup", "--find", "--show", "--direct-io=on", str(image)]
-        device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        print("no disk of its own can be made here: how much is read at once may spoil the figures")
-        yield mounted
-        return
-    try:
-        queue = Path("/sys/block") / Path(device).name / "queue" / "read_ahead_kb"
-        queue.write_text(str(READ_AHEAD_KB))
-        subprocess.run(["mount", device, mounted], check=True)
-        yield mounted
-        subprocess.run(["umount", "--lazy", mounted], check=False)
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=False)
-
-
-def fresh_copy(program: Path, disk: Path) -> Path:
-    """A copy of a program of which no page is in memory yet."""
-    copy = disk / program.name
-    shutil.copy(program, copy)
-    with copy.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return copy

@@ -1,6 +1,7 @@
 """The memory of hearth and its PostgreSQL on a router: idle, and at work for ten people.
 
-    python -m bench.router_budget LAUNCHER [--limit-mib 160] [--seconds 60] [--livekit LIVEKIT]
+    python -m bench.router_budget LAUNCHER [--limit-mib 160] [--seconds 60]
+        [--livekit LIVEKIT [--read-ahead-kb 128]]
 
 LAUNCHER is tests/peers/hearth-launcher. The server is started inside a memory cgroup of the kernel
 that ends it if it takes more than the limit, file cache included (as root; without root it runs
@@ -13,9 +14,10 @@ else runs from the same files take their part; and "alone", as if nothing else d
 shared memory of all processes, and the pages of files once.
 
 With LIVEKIT, the program, everything of a router runs: the nginx of the set-up is before the
-server, LiveKit has a cgroup of its own, of 65,000,000 bytes, and two of the ten are in a call all
-the while. LIVEKIT_PYTHON in the environment is the Python that has its client library (`make calls`
-makes one).
+server, and two of the ten are in a call all the while. LiveKit has a cgroup of its own, of
+65,000,000 bytes, and nginx one of 5,000,000; both run from copies on a disk of which so many KiB
+are read at once. LIVEKIT_PYTHON in the environment is the Python that has its client library
+(`make calls` makes one).
 """
 
 import argparse
@@ -42,14 +44,16 @@ from urllib.parse import quote
 import aiohttp
 
 from bench.bandwidth import FILTER, User, ready, register
+from bench.bounded_program import READ_AHEAD_KB, bounded_program, usual_disk
 from bench.media import MEBIBYTE, UPLOAD, family, free_ports
-from bench.memory_cgroup import Cgroup, fresh_copy, memory_cgroup, usual_disk
+from bench.memory_cgroup import Cgroup, memory_cgroup
 from bench.private_database import private_directory
 from bench.router_call import SETTINGS as TOLD_OF_LIVEKIT
 from bench.router_call import Beside, beside, call_of, own_network
 from bench.sliding_sync import PATH as SLIDING_PATH
 from bench.sliding_sync import request as sliding_request
 from bench.thumbnails import write_picture
+from tests.packaging.proxy import NGINX_PROGRAM
 
 SWITCH = "HEARTH_PROFILE__SMALL_MEMORY"
 """On unless the environment says otherwise."""
@@ -58,6 +62,7 @@ ROOMS = 5
 IDLE_BUDGET_MIB = 100
 LOAD_BUDGET_MIB = 150
 LIVEKIT_BUDGET_BYTES = 65_000_000
+NGINX_BUDGET_BYTES = 5_000_000
 SETTLE_S = 10
 SAMPLE_S = 0.5
 WRITES_EVERY_S = 2.0
@@ -76,19 +81,25 @@ def main() -> None:
     parser.add_argument("--limit-mib", type=int, default=160)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--livekit", type=Path)
+    parser.add_argument("--read-ahead-kb", type=int, default=READ_AHEAD_KB)
     asked = parser.parse_args()
     os.environ.setdefault(SWITCH, "true")
     with ExitStack() as stack:
         directory = stack.enter_context(private_directory())
         cgroup = stack.enter_context(memory_cgroup(asked.limit_mib * MEBIBYTE))
+        bounds = {"hearth": cgroup}
         surroundings: Surroundings = nothing_beside
         told: dict[str, str] = {}
         if asked.livekit is not None:
             stack.enter_context(own_network())
-            surroundings = stack.enter_context(with_livekit(asked.livekit, directory))
+            disk = stack.enter_context(usual_disk(directory, asked.read_ahead_kb))
+            surroundings = stack.enter_context(with_livekit(asked.livekit, directory, disk, bounds))
             told = TOLD_OF_LIVEKIT
         router = Router(asked.launcher, directory, cgroup, surroundings, told)
         within = asyncio.run(run(router, asked.seconds))
+        for name, one in bounds.items():
+            print(f"{name}: {one.verdict()}")
+            within = within and not one.ended
     sys.exit(0 if within else 1)
 
 
@@ -114,15 +125,17 @@ async def nothing_beside(_ours: "Server") -> AsyncIterator[None]:
 
 
 @contextmanager
-def with_livekit(livekit: Path, directory: Path) -> Iterator[Surroundings]:
-    """LiveKit within its budget, and nginx; what LiveKit took is told at the end."""
+def with_livekit(
+    livekit: Path, directory: Path, disk: Path, bounds: dict[str, Cgroup]
+) -> Iterator[Surroundings]:
+    """LiveKit and nginx, each within its budget, which is added to the bounds."""
+    assert NGINX_PROGRAM is not None, "this measurement needs an nginx"
     with (
-        usual_disk(directory) as disk,
-        memory_cgroup(LIVEKIT_BUDGET_BYTES, "livekit") as bounds,
+        bounded_program(livekit, disk, LIVEKIT_BUDGET_BYTES) as calls,
+        bounded_program(Path(NGINX_PROGRAM), disk, NGINX_BUDGET_BYTES) as proxy,
     ):
-        program = fresh_copy(livekit, disk)
-        yield lambda ours: beside(program, directory, ours.http, bounds)
-        print(f"LiveKit: {bounds.verdict()}")
+        bounds |= {"LiveKit": calls.cgroup, "nginx": proxy.cgroup}
+        yield lambda ours: beside(calls, proxy, directory, ours.http)
 
 
 async def run(router: Router, seconds: int) -> bool:
@@ -155,7 +168,6 @@ async def run(router: Router, seconds: int) -> bool:
     print(f"messages {life.written}, pictures {life.pictures}, thumbnails {life.thumbnails},")
     print(f"answers of sync {life.heard}, messages of the other server heard {life.from_afar}")
     print(f"failed requests: {life.failures}")
-    print(router.cgroup.verdict())
     return (
         idle.alone <= IDLE_BUDGET_MIB * MEBIBYTE
         and worst.alone <= LOAD_BUDGET_MIB * MEBIBYTE

@@ -17,9 +17,9 @@ from pathlib import Path
 import aiohttp
 
 from bench.bandwidth import User
-from bench.livekit_memory import AS_SET_UP, wrapped
+from bench.bounded_program import BoundedProgram
+from bench.livekit_memory import AS_SET_UP
 from bench.media import family
-from bench.memory_cgroup import Cgroup
 from tests.calls.livekit_server import KEY, SECRET, LiveKitServer, livekit_config
 from tests.federation.links.namespaces import Namespace
 from tests.packaging.proxy import proxied
@@ -28,7 +28,9 @@ ADDRESS = "10.78.0.1"
 LIVEKIT_PORT = 7880
 SFU = f"ws://{ADDRESS}:{LIVEKIT_PORT}"
 TOKEN_PATH = "/_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token"
-PARTICIPANT = Path(__file__).parents[1] / "tests" / "calls" / "participant.py"
+ROOT = Path(__file__).parents[1]
+PARTICIPANT = ROOT / "tests" / "calls" / "participant.py"
+SETUP = ROOT / "docker" / "setup"
 SETTINGS = {
     "HEARTH_CALLS__LIVEKIT_URL": SFU,
     "HEARTH_CALLS__API_KEY": KEY,
@@ -36,6 +38,7 @@ SETTINGS = {
 }
 """What the server is told of LiveKit."""
 HEARD_WITHIN_S = 60
+LIMITS_OF_NGINX = ("NGINX_CONNECTIONS", "NGINX_OPEN_FILES", "CONNECTIONS_PER_ADDRESS")
 
 
 @dataclass(frozen=True)
@@ -80,19 +83,31 @@ def own_network() -> Iterator[None]:
 
 @asynccontextmanager
 async def beside(
-    livekit: Path, directory: Path, http_port: int, cgroup: Cgroup
+    livekit: BoundedProgram, nginx: BoundedProgram, directory: Path, http_port: int
 ) -> AsyncIterator[Beside]:
-    """LiveKit inside a cgroup, with the environment of the set-up, and nginx."""
-    os.environ |= {**AS_SET_UP, "LIVEKIT_SERVER": str(wrapped(livekit, directory, cgroup))}
+    """LiveKit, with the environment of the set-up, and nginx, each within its bounds."""
+    os.environ |= {**AS_SET_UP, "LIVEKIT_SERVER": str(livekit.launcher)}
     config = livekit_config(ADDRESS, LIVEKIT_PORT, f"http://127.0.0.1:{http_port}/livekit/jwt")
     server = LiveKitServer(directory, config, (ADDRESS, LIVEKIT_PORT))
     async with AsyncExitStack() as stack:
         await server.start()
         stack.push_async_callback(server.stop)
-        proxy = await stack.enter_async_context(proxied(directory, http_port, LIVEKIT_PORT))
+        proxy = await stack.enter_async_context(
+            proxied(directory, http_port, LIVEKIT_PORT, program=nginx.launcher, **nginx_limits())
+        )
         connector = aiohttp.TCPConnector(ssl=proxy.tls())
         session = aiohttp.ClientSession(proxy.url, connector=connector)
         yield Beside(await stack.enter_async_context(session), proxy.pid, server.pid)
+
+
+def nginx_limits() -> dict[str, str]:
+    """What the set-up gives nginx where memory is to be spared."""
+    script = ". ./messages.sh; . ./configuration.sh; SMALL_MEMORY=yes; derive_memory; env"
+    said = subprocess.run(
+        ["sh", "-eu", "-c", script], cwd=SETUP, check=True, capture_output=True, text=True
+    ).stdout
+    values = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    return {name: values[name] for name in LIMITS_OF_NGINX}
 
 
 @asynccontextmanager

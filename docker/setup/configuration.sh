@@ -39,7 +39,7 @@ derive_memory() {
     if is_on "$SPARES_MEMORY" || is_on "$LOW_BANDWIDTH"; then PROFILE=yes; fi
     NGINX_CONNECTIONS=2048 CONNECTIONS_PER_ADDRESS=400
     if is_on "$SPARES_MEMORY"; then
-        NGINX_CONNECTIONS=1024 CONNECTIONS_PER_ADDRESS=200
+        NGINX_CONNECTIONS=512 CONNECTIONS_PER_ADDRESS=200
     fi
     # A connection to a client and the one to hearth; and some to spare.
     NGINX_OPEN_FILES=$((NGINX_CONNECTIONS + 512))

@@ -93,10 +93,15 @@ def template_values(directory: Path, **changed: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def proxied(
-    directory: Path, hearth: int, livekit: int = 1, **changed: str
+    directory: Path,
+    hearth: int,
+    livekit: int = 1,
+    *,
+    program: str | Path | None = NGINX_PROGRAM,
+    **changed: str,
 ) -> AsyncIterator[Proxy]:
     """nginx before a hearth and a LiveKit at these ports."""
-    assert NGINX_PROGRAM is not None
+    assert program is not None
     directory = directory / "nginx"
     (directory / "challenges").mkdir(parents=True)
     made = make_certificate(directory, HOST)
@@ -116,7 +121,7 @@ async def proxied(
     config.write_text(render(values))
     # In the foreground, so that it ends when we end it.
     process = subprocess.Popen(
-        [NGINX_PROGRAM, "-e", "stderr", "-p", directory, "-c", config, "-g", "daemon off;"],
+        [program, "-e", "stderr", "-p", directory, "-c", config, "-g", "daemon off;"],
         stderr=(directory / "log").open("wb"),
     )
     try:
