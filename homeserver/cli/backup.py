@@ -43,10 +43,12 @@ app = typer.Typer(
 
 @app.command(CREATE)
 def create(
-    target: Annotated[
-        Path,
+    file: Annotated[
+        str,
         typer.Argument(
-            metavar="FILE", help="The file to write, a directory to add one to, or - for a pipe."
+            metavar="FILE",
+            help="The file to write, a directory to add one to (a name that ends with / is one, "
+            "which is made if it is not there), or - for a pipe.",
         ),
     ],
     media: Annotated[
@@ -73,6 +75,9 @@ def create(
     from homeserver.config.load import find_config_file
 
     settings = read_settings(config)
+    target = Path(file)
+    if file.endswith("/"):
+        _make_directory(target)
     if keep is not None and not target.is_dir():
         raise CommandError("--keep is for a directory, which gets a new backup each time.")
     chosen = media or ("index" if settings.media.s3.bucket else "all")
@@ -84,6 +89,14 @@ def create(
         raise CommandError(str(error)) from error
     for old in rotate(target, settings.server.name, keep) if keep is not None else ():
         typer.echo(f"Deleted {old}.")
+
+
+def _make_directory(directory: Path) -> None:
+    """A directory for backups, unless it is there: in a container nothing else could make it."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{directory} cannot be made: {error.strerror}.") from error
 
 
 def _file_of(target: Path, server_name: str) -> Path:

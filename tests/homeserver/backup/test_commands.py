@@ -386,6 +386,22 @@ async def test_a_directory_keeps_the_newest_backups(server: Running, tmp_path: P
     assert others <= files_below(directory)
 
 
+async def test_a_directory_is_made_where_its_name_ends_with_a_slash(
+    server: Running, tmp_path: Path
+) -> None:
+    directory = tmp_path / "backups"
+    command = ("backup", f"{directory}/", "--keep", "1", "--config", server.config)
+    for _ in range(2):
+        done = await hearth(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert len(files_below(directory)) == 1
+    nowhere = tmp_path / "not" / "there"
+    refused = await hearth("backup", f"{nowhere}/", "--config", server.config, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert f"{nowhere} cannot be made: No such file or directory." in refused.stderr
+
+
 async def test_a_newer_backup_is_refused(
     server: Running, unmigrated_database_url: str, tmp_path: Path
 ) -> None:
