@@ -182,6 +182,7 @@ class MemberChange:
     membership: Membership
     is_local: bool
     stripped_state: bytes | None = None
+    """What is known of a room that one is not in, as a JSON array."""
     forgotten: bool = False
     """Whether somebody who leaves has forgotten the room at once."""
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from federation.outbound.errors import FederationError, Unreachable
-from federation.outbound.expiring import Expiring
 from federation.outbound.media import FarMedia, MediaFetch
 from federation.outbound.single_flight import SingleFlight
 from federation.protocol.content_disposition import clean_type, find_file_name
@@ -23,6 +22,7 @@ from federation.protocol.identifiers import ServerName
 from homeserver.clock import Clock
 from homeserver.config.sections.media import Media as MediaSettings
 from homeserver.media.contents import Contents, QuarantinedContent
+from homeserver.media.refusals import Refusals
 from storage.database import Pool
 from storage.media import NewMedia, keep_fetched_media
 
@@ -34,8 +34,6 @@ FROM_ONE_SERVER = 4
 """So many files are fetched side by side; the server's other requests need connections too."""
 REFUSED_FOR_MS = 60_000
 REFUSALS = 5_000
-
-Refusal = tuple[type[MatrixError], str]
 
 
 class RemoteFiles:
@@ -69,7 +67,7 @@ class RemoteFiles:
         self._flights = SingleFlight[tuple[ServerName, str], None]()
         self._places = asyncio.Semaphore(AT_A_TIME)
         self._servers: dict[ServerName, tuple[asyncio.Semaphore, int]] = {}
-        self._refusals = Expiring[tuple[ServerName, str], Refusal](REFUSALS, clock)
+        self._refusals = Refusals[tuple[ServerName, str]](REFUSALS, REFUSED_FOR_MS, clock)
 
     async def fetch(self, origin: ServerName, media_id: str, timeout_ms: int) -> None:
         """Fetch a file into the store, and note its name.
@@ -77,9 +75,7 @@ class RemoteFiles:
         Raises `NotFound`, `NotYetUploaded`, `RemoteTooLarge`, `FederationError`.
         """
         key = origin, media_id
-        refusal = self._refusals.get(key)
-        if refusal is not None:
-            raise refusal[0](refusal[1])
+        self._refusals.check(key)
         await self._flights.run(key, lambda: self._fetch_once(origin, media_id, timeout_ms))
 
     async def _fetch_once(self, origin: ServerName, media_id: str, timeout_ms: int) -> None:
@@ -95,7 +91,7 @@ class RemoteFiles:
         except FederationError as error:
             raise self._refused(origin, media_id, error) from error
         except RemoteTooLarge as error:
-            self._remember(origin, media_id, error)
+            self._refusals.keep((origin, media_id), error)
             raise
 
     async def _keep(self, origin: ServerName, media_id: str, media: FarMedia) -> None:
@@ -123,14 +119,10 @@ class RemoteFiles:
         if error.answer_errcode == NotYetUploaded.errcode:
             return NotYetUploaded("The media have not been uploaded yet")
         if error.answer_status == NotFound.status:
-            return self._remember(origin, media_id, NotFound("The media's server has none such"))
+            missing = NotFound("The media's server has none such")
+            self._refusals.keep((origin, media_id), missing)
+            return missing
         return error.relayed()
-
-    def _remember(self, origin: ServerName, media_id: str, error: MatrixError) -> MatrixError:
-        # Not the error itself: it holds on to all that there was where it was raised.
-        refusal = type(error), error.message
-        self._refusals.put((origin, media_id), refusal, self._clock() + REFUSED_FOR_MS)
-        return error
 
     @asynccontextmanager
     async def _turn_of(self, origin: ServerName) -> AsyncIterator[None]:

@@ -3,14 +3,14 @@
 import asyncio
 
 from federation.inbound.reading_ports import Thumbnail
-from federation.outbound.expiring import Expiring
 from federation.outbound.single_flight import SingleFlight
 from federation.protocol.content_disposition import media_type_of
-from federation.protocol.errors import LimitExceeded, MatrixError, TooLarge
+from federation.protocol.errors import LimitExceeded, TooLarge
 from homeserver.clock import Clock
 from homeserver.media.contents import Contents
 from homeserver.media.incoming import hash_file
 from homeserver.media.library import Found
+from homeserver.media.refusals import Refusals
 from homeserver.media.thumbnail_sizes import kept_size
 from homeserver.media.thumbnails import PICTURES, RETRY_AFTER_MS, NoThumbnail, Thumbnailer
 from storage.database import Pool
@@ -30,7 +30,6 @@ class Thumbnails:
     """Gives thumbnails, and has them made."""
 
     __slots__ = (
-        "_clock",
         "_contents",
         "_db",
         "_flights",
@@ -49,13 +48,12 @@ class Thumbnails:
         at_a_time: int,
     ) -> None:
         self._db = db
-        self._clock = clock
         self._contents = contents
         self._thumbnailer = thumbnailer
         self._flights = SingleFlight[Key, Made]()
         self._places = asyncio.Semaphore(at_a_time + AHEAD)
         self._under_way = 0
-        self._refusals = Expiring[Key, tuple[type[MatrixError], str]](REFUSALS, clock)
+        self._refusals = Refusals[Key](REFUSALS, REFUSED_FOR_MS, clock)
 
     async def get(self, found: Found, wanted: Thumbnail) -> Made:
         """A thumbnail of at least the size that is wanted; the picture itself if it is no larger.
@@ -71,9 +69,7 @@ class Thumbnails:
         made = await find_thumbnail(self._db, content.content_nid, size)
         if made is None:
             key = content.content_nid, size
-            refusal = self._refusals.get(key)
-            if refusal is not None:
-                raise refusal[0](refusal[1])
+            self._refusals.check(key)
             made = await self._flights.run(key, lambda: self._try(content, media_type, kept, size))
         # What one user calls a PNG, another one may call a JPEG.
         return Made(content, media_type) if made.content == content else made
@@ -90,10 +86,7 @@ class Thumbnails:
             async with self._places:
                 return await self._make(content, media_type, wanted, size)
         except (NoThumbnail, TooLarge) as error:
-            # Not the error itself: it holds on to all that there was where it was raised.
-            refusal = type(error), error.message
-            key = content.content_nid, size
-            self._refusals.put(key, refusal, self._clock() + REFUSED_FOR_MS)
+            self._refusals.keep((content.content_nid, size), error)
             raise
         finally:
             self._under_way -= 1

@@ -30,6 +30,7 @@ from storage.changes import Membership, Standing, StoredEvent
 from storage.committer import Committer, Write
 from storage.database import Database
 from storage.events import find_event, get_events
+from storage.memberships import MemberChange
 from storage.names import Names, RoomName
 from storage.nids import Nids
 from storage.out_of_band import SetMembershipElsewhere
@@ -269,7 +270,8 @@ class Elsewhere:
         user_nid = await self._names.users.get_nid(str(pdu.state_key))
         writes.append(
             SetMembershipElsewhere(
-                user_nid, room_nid, stored.event_nid, sender_nid, membership, stripped
+                room_nid,
+                MemberChange(user_nid, sender_nid, stored.event_nid, membership, True, stripped),
             )
         )
         return writes
