@@ -59,8 +59,8 @@ SWITCH = "HEARTH_PROFILE__SMALL_MEMORY"
 """On unless the environment says otherwise."""
 PEOPLE = 10
 ROOMS = 5
-IDLE_BUDGET_MIB = 100
-LOAD_BUDGET_MIB = 150
+IDLE_BUDGET_BYTES = 100_000_000
+LOAD_BUDGET_BYTES = 150_000_000
 LIVEKIT_BUDGET_BYTES = 65_000_000
 NGINX_BUDGET_BYTES = 5_000_000
 SETTLE_S = 10
@@ -169,8 +169,8 @@ async def run(router: Router, seconds: int) -> bool:
     print(f"answers of sync {life.heard}, messages of the other server heard {life.from_afar}")
     print(f"failed requests: {life.failures}")
     return (
-        idle.alone <= IDLE_BUDGET_MIB * MEBIBYTE
-        and worst.alone <= LOAD_BUDGET_MIB * MEBIBYTE
+        idle.alone <= IDLE_BUDGET_BYTES
+        and worst.alone <= LOAD_BUDGET_BYTES
         and not life.failures
         and life.from_afar > 0
     )
