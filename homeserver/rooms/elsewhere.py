@@ -268,12 +268,15 @@ class Elsewhere:
             type_nid = await self._names.types.get_nid(pdu.type)
             writes.append(AddEvent(stored, type_nid, pdu.origin_server_ts, (), ()))
         user_nid = await self._names.users.get_nid(str(pdu.state_key))
-        writes.append(
-            SetMembershipElsewhere(
-                room_nid,
-                MemberChange(user_nid, sender_nid, stored.event_nid, membership, True, stripped),
-            )
+        member = MemberChange(
+            user_nid,
+            sender_nid,
+            stored.event_nid,
+            membership,
+            is_local=True,
+            stripped_state=stripped,
         )
+        writes.append(SetMembershipElsewhere(room_nid, member))
         return writes
 
 
