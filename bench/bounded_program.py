@@ -5,6 +5,7 @@ Those that others have in memory already would count for nobody here, so it runs
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -35,21 +36,20 @@ def bounded_program(program: Path, disk: Path, limit: int) -> Iterator[BoundedPr
     """A program with `limit` bytes for its processes and for its pages of files."""
     directory = disk / program.name
     directory.mkdir()
-    command = " ".join(str(part) for part in fresh_command(program, directory))
+    command = fresh_command(program, directory)
     with memory_cgroup(limit, program.name) as cgroup:
-        entry = f"echo $$ > {cgroup.directory}/cgroup.procs\n" if cgroup.directory else ""
         launcher = directory / "launcher.sh"
-        launcher.write_text(f'#!/bin/sh\n{entry}exec {command} "$@"\n')
+        launcher.write_text(f'#!/bin/sh\nexec {shlex.join([*cgroup.join, *command])} "$@"\n')
         launcher.chmod(0o755)
         yield BoundedProgram(launcher, cgroup)
 
 
-def fresh_command(program: Path, directory: Path) -> list[Path | str]:
+def fresh_command(program: Path, directory: Path) -> list[str]:
     """The command that runs a copy of a program with copies of its libraries."""
-    copy = fresh_copy(program, directory)
+    copy = str(fresh_copy(program, directory))
     libraries = [fresh_copy(one, directory) for one in libraries_of(program)]
     loaders = [one for one in libraries if one.name.startswith("ld-")]
-    return [*loaders[:1], "--library-path", directory, copy] if loaders else [copy]
+    return [str(loaders[0]), "--library-path", str(directory), copy] if loaders else [copy]
 
 
 def libraries_of(program: Path) -> list[Path]:

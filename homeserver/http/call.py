@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_INT = MAX_HANDED_ON
 DIGITS = 20
 """Longer numbers are refused before they are parsed."""
 
@@ -183,16 +182,21 @@ class Call:
 
     @overload
     def query_int(
-        self, name: str, default: int, *, minimum: int = 0, maximum: int = MAX_INT
+        self, name: str, default: int, *, minimum: int = 0, maximum: int = MAX_HANDED_ON
     ) -> int: ...
 
     @overload
     def query_int(
-        self, name: str, default: None = None, *, minimum: int = 0, maximum: int = MAX_INT
+        self, name: str, default: None = None, *, minimum: int = 0, maximum: int = MAX_HANDED_ON
     ) -> int | None: ...
 
     def query_int(
-        self, name: str, default: int | None = None, *, minimum: int = 0, maximum: int = MAX_INT
+        self,
+        name: str,
+        default: int | None = None,
+        *,
+        minimum: int = 0,
+        maximum: int = MAX_HANDED_ON,
     ) -> int | None:
         """A whole number. What is above `maximum` is lowered to it, as limits and timeouts may be.
 

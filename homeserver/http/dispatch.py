@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
+from federation.protocol.canonical_json import MAX_HANDED_ON
 from federation.protocol.endpoint import Access, Body, Endpoint, Rate
 from federation.protocol.errors import MatrixError
 from federation.protocol.response import Answer, Response, StreamedBody
 from homeserver.http.authenticate import Authenticator
-from homeserver.http.call import MAX_INT, Call
+from homeserver.http.call import Call
 from homeserver.http.client_address import TrustedProxies, address_to_limit
 from homeserver.http.error_response import (
     error_response,
@@ -256,7 +257,7 @@ class Dispatcher:
         if endpoint.body is Body.JSON and endpoint.access is not Access.SERVER:
             max_bytes = min(max_bytes, self._settings.max_body_bytes)
             # More than the database and most of JSON's writers know; only old events have it.
-            max_integer = MAX_INT
+            max_integer = MAX_HANDED_ON
         call.body = await read_body(call.request, max_bytes, self._settings.body_timeout_s)
         if endpoint.body is Body.JSON:
             call.json = parse_object(call.body, endpoint.max_depth, max_integer)
